@@ -1,0 +1,36 @@
+"""Names and Parquet types of the columns of a dataset, of its rejects and of predictions."""
+
+import pyarrow as pa
+
+KEY = "key"
+IMAGE = "image"
+LABEL = "label"
+HEIGHT = "height"
+WIDTH = "width"
+VARIANT = "variant"
+
+IMAGES = pa.schema(
+    [
+        pa.field(KEY, pa.string(), nullable=False),
+        pa.field(IMAGE, pa.binary(), nullable=False),
+        pa.field(LABEL, pa.int32(), nullable=False),
+        pa.field(HEIGHT, pa.int32(), nullable=False),
+        pa.field(WIDTH, pa.int32(), nullable=False),
+        pa.field(VARIANT, pa.int32(), nullable=False),
+    ]
+)
+"""A row is one encoded image; `variant` tells which offline augmentation it is, 0 the image itself."""
+
+REJECTS = pa.schema([(name, pa.string()) for name in ("key", "uri", "reason", "detail")])
+"""A row is one image that could not be used, and why."""
+
+PREDICTIONS = pa.schema(
+    [
+        pa.field("run", pa.string(), nullable=False),
+        pa.field(KEY, pa.string(), nullable=False),
+        pa.field(LABEL, pa.int32(), nullable=False),
+        pa.field("probabilities", pa.list_(pa.float32()), nullable=False),
+        pa.field("dataset_digest", pa.string(), nullable=False),
+    ]
+)
+"""A row is what one run says of one validation image: a probability a class."""

@@ -1,0 +1,1 @@
+"""Metrics over validation images, predictions on disk, ensembles."""

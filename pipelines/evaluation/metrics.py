@@ -1,0 +1,89 @@
+"""Top-1 and top-5 error and loss, summed over images so that every image counts once for any number of workers."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+SumOverWorkers = Callable[[Tensor], Tensor]
+
+
+class NamedImages(Protocol):
+    """This worker's part of a batch: images uint8 (N, H, W, C), labels int64 (N,) with -1 where padding, N keys."""
+
+    @property
+    def images(self) -> Tensor: ...
+    @property
+    def labels(self) -> Tensor: ...
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+
+
+def predict(
+    model: nn.Module, batches: Iterable[NamedImages], device: torch.device
+) -> Iterator[tuple[list[str], Tensor, Tensor]]:
+    """(keys, labels, logits) of each batch without its padding; labels and logits on the device."""
+    model.eval()
+    for batch in batches:
+        real = batch.labels >= 0
+        if not real.any():
+            continue
+        with torch.no_grad():
+            logits = model(batch.images[real].to(device))
+        keys = [key for key, is_real in zip(batch.keys, real.tolist(), strict=True) if is_real]
+        yield keys, batch.labels[real].to(device), logits
+
+
+def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
+    """How many other classes score at least as high as the label's: 0 is right for top-1, below 5 for top-5.
+
+    scores (N, classes), labels (N,). A tie counts against the network, and so does a NaN.
+    """
+    of_label = scores.gather(1, labels[:, None])
+    return (~(scores < of_label)).sum(1) - 1
+
+
+class Totals:
+    """Sums over images; `metrics` turns the sums of all workers into averages."""
+
+    def __init__(self) -> None:
+        self._sums = torch.zeros(4, dtype=torch.float64)
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """logits (N, classes), labels (N,), no padding."""
+        ranks = label_ranks(logits, labels)
+        loss = cross_entropy(logits, labels, reduction="sum")
+        self._sums += torch.tensor(
+            [float(loss), int((ranks >= 1).sum()), int((ranks >= 5).sum()), len(labels)], dtype=torch.float64
+        )
+
+    def metrics(self, sum_over_workers: SumOverWorkers) -> dict[str, float]:
+        """val_loss, val_top1_error, val_top5_error (fractions) and val_images, over all workers."""
+        loss, wrong1, wrong5, images = sum_over_workers(self._sums).tolist()
+        return {
+            "val_loss": loss / images,
+            "val_top1_error": wrong1 / images,
+            "val_top5_error": wrong5 / images,
+            "val_images": images,
+        }
+
+
+def validate(
+    model: nn.Module,
+    batches: Iterable[NamedImages],
+    device: torch.device,
+    sum_over_workers: SumOverWorkers,
+    store: Callable[[list[str], Tensor, Tensor], None] | None = None,
+) -> dict[str, float]:
+    """Metrics of the model over the batches of all workers.
+
+    store: is given (keys, labels (N,), probabilities (N, classes)) of this worker's images, batch by batch.
+    """
+    totals = Totals()
+    for keys, labels, logits in predict(model, batches, device):
+        totals.add(logits, labels)
+        if store:
+            store(keys, labels, logits.softmax(1))
+    return totals.metrics(sum_over_workers)

@@ -1,0 +1,70 @@
+"""Finding runs in the store."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from mlflow.entities import Run
+
+from pipelines.config import InputError, TrackingSettings
+from pipelines.tracking.tracker import connect
+
+KIND_TAG = "strata.kind"
+"""`training` or `ensemble`."""
+
+CHECKPOINT_TAG = "strata.checkpoint"
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished training, as the store knows it."""
+
+    run_id: str
+    name: str
+    checkpoint: str
+    dataset: str
+    """Its folder, as the training was told."""
+    dataset_digest: str
+    images_per_s: float
+
+    def to_dict(self) -> dict[str, str | float]:
+        return asdict(self)
+
+
+def trained_runs(settings: TrackingSettings, wanted: Sequence[str] = ()) -> list[TrainedRun]:
+    """The experiment's finished trainings of these ids or names, the newest of each name; all names if none is given.
+
+    Sorted by name. Raises InputError that lists what there is if one is not found.
+    """
+    client = connect(settings)
+    experiment = client.get_experiment_by_name(settings.experiment)
+    if experiment is None:
+        raise InputError(f"tracking.experiment = {settings.experiment}: there is none of this name in {settings.uri}")
+    found = client.search_runs(
+        [experiment.experiment_id],
+        f"tags.`{KIND_TAG}` = 'training' and attributes.status = 'FINISHED'",
+        order_by=["attributes.end_time DESC"],
+    )
+    by_id = {run.info.run_id: run for run in found}
+    newest: dict[str, Run] = {}
+    for run in found:
+        newest.setdefault(run.info.run_name, run)
+    missing = [name for name in wanted if name not in by_id and name not in newest]
+    if missing or not found:
+        raise InputError(
+            f"experiment {settings.experiment}: no finished training {', '.join(missing)}; "
+            f"there are {', '.join(sorted(newest)) or 'none'}"
+        )
+    chosen = [by_id.get(name) or newest[name] for name in wanted] or list(newest.values())
+    return sorted((_trained(run) for run in chosen), key=lambda run: run.name)
+
+
+def _trained(run: Run) -> TrainedRun:
+    return TrainedRun(
+        run.info.run_id,
+        run.info.run_name,
+        run.data.tags[CHECKPOINT_TAG],
+        run.data.params["dataset"],
+        run.data.tags["strata.dataset_digest"],
+        run.data.metrics.get("images_per_s", math.nan),
+    )

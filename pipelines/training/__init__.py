@@ -1,0 +1,1 @@
+"""The loop, optimizer, schedules, checkpoints and workers (Horovod)."""

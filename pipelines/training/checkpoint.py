@@ -1,0 +1,94 @@
+"""Checkpoints: all that is needed to go on training, in files that are whole or not there."""
+
+import io
+import os
+import pickle
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipelines.config import InputError
+from pipelines.dataset.manifest import sync_folder
+from pipelines.training.workers import Workers
+
+KEEP = 2
+"""Checkpoints kept: the newest, and one before it in case the newest turns out damaged."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a training after `epoch` epochs."""
+
+    epoch: int
+    step: int
+    """Steps done, counted through all epochs."""
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    generator: torch.Tensor
+    """State of torch's default generator."""
+    about: dict[str, Any]
+    """What was trained: settings, dataset digest, classes, channels; JSON types only."""
+
+    def to_bytes(self) -> bytes:
+        buffer = io.BytesIO()
+        torch.save(self.__dict__, buffer)
+        return buffer.getvalue()
+
+    @staticmethod
+    def from_bytes(content: bytes, name: str) -> "Checkpoint":
+        """Raises InputError that names the checkpoint if it is damaged. Runs no code that it may contain."""
+        try:
+            return Checkpoint(**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+        except (RuntimeError, EOFError, TypeError, ValueError, OSError, pickle.UnpicklingError) as error:
+            first_line = str(error).strip().split("\n")[0]
+            raise InputError(f"{name}: damaged, or not a checkpoint of ours: {first_line}") from None
+
+
+def save(checkpoint: Checkpoint, folder: Path) -> Path:
+    """Write `epoch-NNNN.pt` atomically; older ones beyond KEEP go once the new one has proved readable."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"epoch-{checkpoint.epoch:04d}.pt"
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        file.write(checkpoint.to_bytes())
+        file.flush()
+        os.fsync(file.fileno())
+    Checkpoint.from_bytes(temporary.read_bytes(), str(temporary))
+    temporary.replace(path)
+    sync_folder(folder)
+    for old in newest_first(folder)[KEEP:]:
+        old.unlink()
+    return path
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """The checkpoints in a folder."""
+    found = [path for path in folder.glob("epoch-*.pt") if re.fullmatch(r"epoch-\d+", path.stem)]
+    return sorted(found, key=lambda path: int(path.stem.split("-")[1]), reverse=True)
+
+
+def newest_good(folder: Path) -> bytes:
+    """The newest checkpoint that can be read; empty if there is none. Damaged ones are named on the way."""
+    for path in newest_first(folder):
+        content = path.read_bytes()
+        try:
+            Checkpoint.from_bytes(content, str(path))
+        except InputError as error:
+            print(f"warning: {error}; trying the one before", flush=True)
+        else:
+            return content
+    return b""
+
+
+def read_checkpoint(path: Path, workers: Workers) -> Checkpoint:
+    """The checkpoint at `path` of rank 0's disk, on every worker; an InputError if it is missing or damaged."""
+    content = None
+    if workers.rank == 0:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: no checkpoint to read: {error.strerror}") from None
+    return Checkpoint.from_bytes(workers.share_bytes(content), str(path))

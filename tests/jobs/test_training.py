@@ -1,0 +1,74 @@
+"""jobs/train.py under a real horovodrun: several workers equal one, and a killed training goes on."""
+
+import re
+import time
+
+import psutil
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from pipelines.training.checkpoint import read_checkpoint
+from pipelines.training.workers import Solo
+from tests.jobs.commands import Place, call, start
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = Place(tmp_path_factory.mktemp("training"))
+    place.preprocess()
+    return place
+
+
+def weights(path):
+    return read_checkpoint(path, Solo()).model
+
+
+def test_two_workers_end_with_the_weights_of_one_worker_and_the_same_global_batch(place):
+    for workers in (1, 2):
+        place.train(workers, "epochs=2", f"runs_dir={place.folder}/by-{workers}")
+    alone, together = (place.checkpoints(f"by-{workers}")[-1] for workers in (1, 2))
+    assert alone.name == together.name == "epoch-0002.pt"
+    torch.testing.assert_close(weights(together), weights(alone), rtol=1e-4, atol=1e-5)
+
+
+def test_a_killed_training_goes_on_to_the_weights_of_an_undisturbed_one(place):
+    epochs, name = 8, "name=killed"
+    command = place.train_command(2, f"epochs={epochs}", name, f"runs_dir={place.folder}/killed")
+    _kill_after_epochs(2, command, place)
+    printed = call(*command)
+    done = int(re.search(rf"going on after epoch (\d+) of {epochs}", printed)[1])
+    assert 2 <= done < epochs
+    place.train(2, f"epochs={epochs}", "name=undisturbed", f"runs_dir={place.folder}/undisturbed")
+    killed, undisturbed = (place.checkpoints(runs)[-1] for runs in ("killed", "undisturbed"))
+    torch.testing.assert_close(weights(killed), weights(undisturbed), rtol=0, atol=0)
+
+    client = MlflowClient(f"sqlite:///{place.folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("digits")
+    (run,) = client.search_runs([experiment.experiment_id], "attributes.run_name = 'killed'")
+    assert run.info.status == "FINISHED"
+    assert {m.step for m in client.get_metric_history(run.info.run_id, "val_loss")} == set(range(1, epochs + 1))
+
+
+def _kill_after_epochs(epochs, command, place):
+    launcher = start(*command)
+    deadline = time.monotonic() + 120
+    while len(found := place.checkpoints("killed")) < 1 or found[-1].name < f"epoch-{epochs:04d}.pt":
+        assert launcher.poll() is None, launcher.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for process in [*psutil.Process(launcher.pid).children(recursive=True), launcher]:
+        process.kill()
+    launcher.communicate()
+
+
+def test_a_mistake_of_one_setting_ends_all_workers_with_its_message(place):
+    printed = call(*place.train_command(2, "model.name=lenet6"), status=1)  # horovodrun's own status
+    assert "error: model.name = 'lenet6': no such network; there are lenet5_modern" in printed
+
+
+def test_workers_that_cannot_share_the_lanes_end_at_once_with_what_to_change(place):
+    printed = call(*place.train_command(3, "loader.lanes=4"), status=1)
+    assert "3 workers cannot share 4 lanes evenly: set loader.lanes to a multiple" in printed

@@ -1,0 +1,73 @@
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from pipelines.evaluation.metrics import Totals, label_ranks, predict, validate
+
+
+@dataclass
+class Batch:
+    images: torch.Tensor
+    labels: torch.Tensor
+    keys: tuple[str, ...]
+
+
+def batch(scores, labels):
+    """The images are the scores; nn.Identity is the network."""
+    return Batch(torch.tensor(scores), torch.tensor(labels), tuple(f"k{i}" for i in range(len(labels))))
+
+
+CPU = torch.device("cpu")
+
+
+def test_ranks_count_the_classes_that_score_at_least_as_high():
+    scores = torch.tensor([[0.1, 0.5, 0.4], [0.1, 0.5, 0.4], [0.1, 0.5, 0.4], [1.0, 1.0, 1.0]])
+    assert label_ranks(scores, torch.tensor([1, 2, 0, 0])).tolist() == [0, 1, 2, 2]
+
+
+def test_a_network_that_gives_nan_is_wrong_everywhere():
+    totals = Totals()
+    totals.add(torch.full((3, 10), torch.nan), torch.tensor([0, 1, 2]))
+    metrics = totals.metrics(lambda sums: sums)
+    assert metrics["val_top1_error"] == metrics["val_top5_error"] == 1
+
+
+def test_errors_and_loss_are_averages_over_images():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(50, 8), torch.randint(8, (50,))
+    totals = Totals()
+    for part in (slice(0, 7), slice(7, 30), slice(30, 50)):
+        totals.add(logits[part], labels[part])
+    metrics = totals.metrics(lambda sums: sums)
+    top5 = logits.topk(5).indices
+    assert metrics["val_top1_error"] == pytest.approx(float((logits.argmax(1) != labels).double().mean()))
+    assert metrics["val_top5_error"] == pytest.approx(float((top5 != labels[:, None]).all(1).double().mean()))
+    assert metrics["val_loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, labels)), rel=1e-5)
+    assert metrics["val_images"] == 50
+
+
+def test_padding_is_not_predicted():
+    seen = []
+    model = nn.Identity()
+    model.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    batches = [batch([[1.0, 2.0], [0.0, 0.0]], [1, -1]), batch([[0.0, 0.0]], [-1])]
+    ((keys, labels, logits),) = predict(model, batches, CPU)
+    assert (keys, labels.tolist(), logits.tolist(), seen) == (["k0"], [1], [[1.0, 2.0]], [1])
+
+
+def test_the_sums_of_all_workers_make_the_metrics():
+    metrics = validate(nn.Identity(), [batch([[2.0, 1.0]], [1])], CPU, lambda sums: sums + torch.tensor([0, 0, 0, 3]))
+    assert metrics["val_images"] == 4
+    assert metrics["val_top1_error"] == 0.25
+
+
+def test_what_is_stored_are_probabilities():
+    stored = []
+    validate(
+        nn.Identity(), [batch([[2.0, 1.0], [3.0, 3.0]], [1, 0])], CPU, lambda s: s, lambda *row: stored.append(row)
+    )
+    ((keys, labels, probabilities),) = stored
+    assert (keys, labels.tolist()) == (["k0", "k1"], [1, 0])
+    torch.testing.assert_close(probabilities, torch.tensor([[2.0, 1.0], [3.0, 3.0]]).softmax(1))

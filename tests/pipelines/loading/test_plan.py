@@ -1,0 +1,113 @@
+"""Properties of the epoch plan."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from pipelines.config import InputError
+from pipelines.loading.plan import PADDING, EpochPlan, row_generator
+
+sizes = st.lists(st.integers(0, 40), min_size=1, max_size=30).filter(lambda sizes: sum(sizes) > 0)
+
+
+@st.composite
+def training_plans(draw):
+    group_sizes = tuple(draw(sizes))
+    lanes = draw(st.sampled_from([1, 2, 4, 8]))
+    global_batch = lanes * draw(st.integers(1, 6))
+    assume(sum(group_sizes) >= global_batch)
+    return EpochPlan(
+        group_sizes,
+        global_batch,
+        lanes,
+        draw(st.integers(1, 5)),
+        draw(st.integers(0, 2**63 - 1)),
+        draw(st.integers(0, 9)),
+    )
+
+
+@given(training_plans())
+def test_a_training_epoch_has_each_row_at_most_once_and_fills_every_batch(plan):
+    batches = [plan.batch_rows(step) for step in range(plan.steps)]
+    rows = np.concatenate(batches)
+    assert all(len(batch) == plan.global_batch for batch in batches)
+    assert len(set(rows.tolist())) == len(rows)
+    assert rows.min() >= 0
+    assert rows.max() < sum(plan.group_sizes)
+    assert sum(plan.group_sizes) - len(rows) < plan.global_batch
+
+
+@given(sizes, st.integers(1, 8), st.integers(1, 20))
+def test_a_validation_epoch_has_each_row_exactly_once_and_pads_only_the_rest(group_sizes, workers, per_worker):
+    plan = EpochPlan(tuple(group_sizes), workers * per_worker, workers, shuffle=False)
+    rows = np.concatenate([plan.batch_rows(step) for step in range(plan.steps)])
+    real = rows[rows != PADDING]
+    assert sorted(real.tolist()) == list(range(sum(group_sizes)))
+    assert len(rows) - len(real) < plan.global_batch
+
+
+@given(training_plans(), st.sampled_from([1, 2, 4]))
+def test_workers_have_equal_batches_that_together_are_the_global_batches(plan, workers):
+    assume(plan.lanes % workers == 0)
+    for step in range(plan.steps):
+        shares = [plan.batch_rows(step, plan.lanes_of(rank, workers)) for rank in range(workers)]
+        assert {len(share) for share in shares} == {plan.global_batch // workers}
+        assert sorted(np.concatenate(shares)) == sorted(plan.batch_rows(step))
+
+
+@given(training_plans(), st.data())
+def test_the_reading_order_from_any_step_covers_the_rest_of_the_epoch_and_nothing_before(plan, data):
+    step = data.draw(st.integers(0, plan.steps - 1))
+    windows = plan.reading_order(range(plan.lanes), step)
+    for lane in range(plan.lanes):
+        of_lane = [window for window in windows if window.lane == lane]
+        first_needed = step * plan.rows_per_lane
+        assert of_lane[0].start <= first_needed < of_lane[0].start + of_lane[0].rows
+        for window, following in pairwise(of_lane):
+            assert following.start == window.start + window.rows
+        assert of_lane[-1].start + of_lane[-1].rows == plan.steps * plan.rows_per_lane
+
+
+@given(training_plans())
+def test_windows_come_when_batches_first_need_them(plan):
+    needed_at = [window.start // plan.rows_per_lane for window in plan.reading_order(range(plan.lanes))]
+    assert needed_at == sorted(needed_at)
+
+
+def _order(**changes):
+    plan = EpochPlan((16,) * 32, 32, 4, **changes)
+    return np.concatenate([plan.batch_rows(step) for step in range(plan.steps)]).tolist()
+
+
+def test_seeds_and_epochs_differ_and_the_same_are_the_same():
+    assert _order(seed=0, epoch=0) == _order(seed=0, epoch=0)
+    assert _order(seed=0, epoch=0) != _order(seed=0, epoch=1)
+    assert _order(seed=0, epoch=0) != _order(seed=1, epoch=0)
+
+
+def test_the_rows_left_over_are_others_in_another_epoch():
+    left_over = []
+    for epoch in range(4):
+        plan = EpochPlan((7,) * 9, 20, 4, epoch=epoch)
+        used = np.concatenate([plan.batch_rows(step) for step in range(plan.steps)]).tolist()
+        left_over.append(frozenset(range(63)) - frozenset(used))
+    assert len(set(left_over)) > 1
+
+
+def test_a_split_smaller_than_a_batch_is_refused_with_what_to_change():
+    with pytest.raises(InputError, match=r"5 images, fewer than one batch: set loader\.global_batch"):
+        EpochPlan((5,), 8, 4)
+
+
+def test_workers_that_cannot_share_the_lanes_are_refused_with_what_to_change():
+    with pytest.raises(InputError, match=r"3 workers cannot share 4 lanes evenly: set loader\.lanes"):
+        EpochPlan((50,), 8, 4).lanes_of(0, 3)
+
+
+def test_draws_of_a_row_depend_on_seed_epoch_and_row_alone():
+    draws = {place: row_generator(*place).random() for place in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]}
+    assert len(set(draws.values())) == 4
+    assert row_generator(0, 0, 1).random() == draws[0, 0, 1]

@@ -1,0 +1,117 @@
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+from pipelines.config import InputError, SourceSettings
+from pipelines.dataset.codec import decode
+from pipelines.preprocess.sources import list_source
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 4, 6), np.uint8)
+LABELS = np.array([0, 1, 2, 1, 0], np.uint8)
+
+
+def idx(array):
+    magic = {3: 2051, 1: 2049}[array.ndim]
+    return struct.pack(f">{array.ndim + 1}I", magic, *array.shape) + array.tobytes()
+
+
+def write_idx(folder, part="train", images=IMAGES, labels=LABELS, suffix=""):
+    pack = gzip.compress if suffix else bytes
+    (folder / f"{part}-images-idx3-ubyte{suffix}").write_bytes(pack(idx(images)))
+    (folder / f"{part}-labels-idx1-ubyte{suffix}").write_bytes(pack(idx(labels)))
+
+
+def listing(folder, **settings):
+    return list_source(SourceSettings(kind="idx", path=folder, **settings))
+
+
+def read(found, item):
+    return decode(found.read(item.uri, item.offset, item.length), 1)[:, :, 0]
+
+
+def test_digits_are_the_1797_that_scikit_learn_carries():
+    from sklearn.datasets import load_digits
+
+    found = list_source(SourceSettings(kind="digits"))
+    digits = load_digits()
+    assert len(found.items) == len({item.key for item in found.items}) == 1797
+    assert [item.label for item in found.items] == digits.target.tolist()
+    assert [entry.words for entry in found.classes] == list("0123456789")
+    np.testing.assert_allclose(read(found, found.items[77]), digits.images[77] * 255 / 16, atol=0.5)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_idx_gives_every_image_with_its_label_and_split(tmp_path, suffix):
+    write_idx(tmp_path, "train", suffix=suffix)
+    write_idx(tmp_path, "t10k", IMAGES[:2], LABELS[:2], suffix)
+    found = listing(tmp_path)
+    assert [item.label for item in found.items] == [0, 1, 2, 1, 0, 0, 1]
+    assert [item.split for item in found.items] == ["train"] * 5 + ["val"] * 2
+    for item, expected in zip(found.items, [*IMAGES, *IMAGES[:2]], strict=True):
+        assert (read(found, item) == expected).all()
+
+
+def test_idx_without_a_test_part_leaves_the_split_to_the_hash(tmp_path):
+    write_idx(tmp_path)
+    assert {item.split for item in listing(tmp_path).items} == {None}
+
+
+def test_class_names_are_taken_from_the_settings(tmp_path):
+    write_idx(tmp_path)
+    found = listing(tmp_path, class_names=("coat", "bag", "shirt"))
+    assert [(entry.index, entry.words) for entry in found.classes] == [(0, "coat"), (1, "bag"), (2, "shirt")]
+
+
+def test_the_fingerprint_changes_with_the_images(tmp_path):
+    write_idx(tmp_path)
+    before = listing(tmp_path).fingerprint
+    (tmp_path / "other").mkdir()
+    write_idx(tmp_path / "other", images=255 - IMAGES)
+    assert listing(tmp_path / "other").fingerprint != before
+
+
+def _damage(name, change):
+    def damage(folder):
+        path = folder / name
+        path.write_bytes(change(path.read_bytes()))
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "train-labels-idx1-ubyte").unlink(), "neither train-labels-idx1-ubyte nor"),
+        (_damage("train-images-idx3-ubyte", lambda b: b[:-1]), "135 bytes, but its header .* asks for 136"),
+        (_damage("train-images-idx3-ubyte", lambda b: b[:3]), "too few for an IDX header"),
+        (_damage("train-images-idx3-ubyte", lambda b: b"x" + b[1:]), "magic number .* expected 2051"),
+        (lambda folder: write_idx(folder, labels=LABELS[:3]), "3 labels for the 5 images"),
+        (lambda folder: write_idx(folder, images=IMAGES[:0], labels=LABELS[:0]), "no images"),
+    ],
+)
+def test_a_wrong_idx_file_is_named_with_what_is_wrong(tmp_path, damage, message):
+    write_idx(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(InputError, match=message):
+        listing(tmp_path)
+
+
+def test_a_broken_gzip_file_is_named(tmp_path):
+    write_idx(tmp_path, suffix=".gz")
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz: not readable"):
+        listing(tmp_path)
+
+
+def test_too_few_class_names_are_refused(tmp_path):
+    write_idx(tmp_path)
+    with pytest.raises(InputError, match=r"2 names for labels from 0 to 2$"):
+        listing(tmp_path, class_names=("a", "b"))
+
+
+def test_idx_without_a_path_is_refused():
+    with pytest.raises(ValueError, match=r"needs source\.path"):
+        SourceSettings(kind="idx")

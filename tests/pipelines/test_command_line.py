@@ -1,0 +1,141 @@
+from pathlib import Path
+
+import pytest
+
+from pipelines.command_line import explain, parse, run
+from pipelines.config import (
+    EnsembleSettings,
+    EvaluateSettings,
+    InputError,
+    PreprocessSettings,
+    Settings,
+    TrainSettings,
+)
+from tests.conftest import REPOSITORY
+
+TYPES: dict[str, type[Settings]] = {
+    "preprocess": PreprocessSettings,
+    "train": TrainSettings,
+    "evaluate": EvaluateSettings,
+    "ensemble": EnsembleSettings,
+}
+CONFS = sorted((REPOSITORY / "conf").rglob("*.yaml"))
+
+
+@pytest.fixture
+def conf(tmp_path):
+    path = tmp_path / "some.yaml"
+    path.write_text("dataset: data\nmodel: {name: lenet5_modern}\noptimizer: {lr: 0.5}\n")
+    return str(path)
+
+
+@pytest.mark.parametrize("path", CONFS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_conf_loads_and_opens_with_the_command_that_runs_it(path):
+    parse(TYPES[path.parent.name], [str(path)])
+    assert f"jobs/{path.parent.name}.py conf/{path.parent.name}/{path.name}" in path.read_text()
+
+
+def test_there_are_confs_for_every_job():
+    assert {path.parent.name for path in CONFS} == set(TYPES)
+
+
+def test_defaults_then_file_then_overrides(conf):
+    settings = parse(TrainSettings, [conf, "optimizer.momentum=0.5", "seed=7", "loader.train_transforms=[]"])
+    assert (settings.optimizer.lr, settings.optimizer.momentum, settings.seed) == (0.5, 0.5, 7)
+    assert settings.optimizer.weight_decay == 1e-4
+
+
+def test_the_last_override_of_a_key_wins(conf):
+    assert parse(TrainSettings, [conf, "seed=1", "seed=2"]).seed == 2
+
+
+def test_settings_are_frozen(conf):
+    with pytest.raises(ValueError, match="frozen"):
+        parse(TrainSettings, [conf]).seed = 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["optimizer.momentun=0.5"],
+            "command line: optimizer.momentun is no setting; did you mean optimizer.momentum?",
+        ),
+        (["optimizer.momentun=0.5"], "Legal here: optimizer.lr, optimizer.momentum"),
+        (["optimizer.momentum=2"], "command line: optimizer.momentum = 2: it should be less than 1"),
+        (["schedule.kind=cosin"], "it should be 'constant' or 'cosine'"),
+        (["loader.global_batch=10", "loader.lanes=4"], "no multiple of loader.lanes"),
+        (["loader.train_transforms=[{kind: flip}]"], "'pad', 'centre_crop', 'random_crop', 'random_flip'"),
+        (["seed"], "seed: expected key=value"),
+        (["seed.a=1", "seed.b.c=1"], "seed"),
+        (["dataset.x=1"], "dataset is a value"),
+        (["seed=[1"], "not readable as a YAML value"),
+    ],
+)
+def test_wrong_overrides_are_refused_with_what_is_legal(conf, arguments, message):
+    with pytest.raises(InputError) as refusal:
+        parse(TrainSettings, [conf, *arguments])
+    assert message in str(refusal.value)
+
+
+def test_an_unknown_key_in_the_file_names_the_file(tmp_path):
+    path = tmp_path / "typo.yaml"
+    path.write_text("dataset: data\nmodel: {nam: lenet5_modern}\n")
+    with pytest.raises(InputError) as refusal:
+        parse(TrainSettings, [str(path)])
+    assert f"{path}: model.nam is no setting; did you mean model.name?" in str(refusal.value)
+    assert f"{path}: model.name is missing" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no configuration file"),
+        (["seed=1"], "no configuration file"),
+        (["conf/train/lenet5_digit.yaml"], "did you mean conf/train/lenet5_digits.yaml?"),
+    ],
+)
+def test_a_missing_file_is_said_to_be_missing(arguments, message, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    with pytest.raises(InputError) as refusal:
+        parse(TrainSettings, arguments)
+    assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", ["- a\n- b\n", "a: [", "\x00"])
+def test_a_file_that_is_no_tree_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "bad.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"bad\.yaml"):
+        parse(TrainSettings, [str(path)])
+
+
+def test_a_wrong_setting_ends_the_job_with_status_2_and_one_line(conf, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["train.py", conf, "epochs=0"])
+    with pytest.raises(SystemExit) as ending:
+        run(TrainSettings, lambda settings: None, "python jobs/train.py")
+    assert ending.value.code == 2
+    assert capsys.readouterr().err == "error: command line: epochs = 0: it should be greater than or equal to 1\n"
+
+
+@pytest.mark.parametrize("settings_type", TYPES.values(), ids=TYPES)
+def test_help_explains_every_setting(settings_type):
+    text = explain(settings_type, "some command")
+    assert "some command CONF.yaml [key=value" in text
+    undocumented = [key for key, _ in _leaves_without_text(settings_type)]
+    assert undocumented == []
+
+
+def _leaves_without_text(settings_type):
+    from pipelines.command_line import _leaves
+
+    return [(key, field) for key, field in _leaves(settings_type) if not field.description]
+
+
+def test_training_identity_ignores_where_and_how_fast_but_not_what():
+    base = {"dataset": Path("data"), "model": {"name": "lenet5_modern"}}
+    identity = TrainSettings.model_validate(base).identity("digest")
+    same = base | {"device": "cpu", "name": "x", "loader": {"decode_threads": 7}, "dataset": Path("elsewhere/data")}
+    assert TrainSettings.model_validate(same).identity("digest") == identity
+    assert TrainSettings.model_validate(base | {"seed": 1}).identity("digest") != identity
+    assert TrainSettings.model_validate(base).identity("another digest") != identity

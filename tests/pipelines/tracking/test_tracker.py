@@ -1,0 +1,140 @@
+import json
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+
+import models
+from models.classifier import Classifier
+from pipelines.config import InputError, TrackingSettings
+from pipelines.tracking.runs import CHECKPOINT_TAG, KIND_TAG, trained_runs
+from pipelines.tracking.tracker import PARENT_TAG, MlflowTracker, connect
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """A store of its own; making its tables takes seconds, so the module shares it."""
+    folder = tmp_path_factory.mktemp("tracking")
+    return TrackingSettings(
+        uri=f"sqlite:///{folder}/new folder/mlflow.db", artifacts=folder / "artifacts", experiment="trials"
+    )
+
+
+@pytest.fixture
+def client(settings):
+    return MlflowClient(settings.uri)
+
+
+def finished(settings, name, **tags):
+    tracker = MlflowTracker.begin(settings, name)
+    tracker.log_parameters({"dataset": "folder"})
+    tracker.log_tags({KIND_TAG: "training", CHECKPOINT_TAG: "c.pt", "strata.dataset_digest": "d"} | tags)
+    tracker.finish()
+    return tracker
+
+
+def test_metrics_parameters_tags_and_files_reach_the_run(settings, client):
+    tracker = MlflowTracker.begin(settings, "everything")
+    tracker.log_parameters({"optimizer.lr": 0.1, "long": "x" * 10_000})
+    tracker.log_metrics({"loss": 2.0}, step=1)
+    tracker.log_metrics({"loss": 1.0}, step=2)
+    tracker.log_tags({"colour": "blue"})
+    tracker.log_text("a: 1\n", "settings.yaml")
+    tracker.finish()
+    run = client.get_run(tracker.run_id)
+    assert run.info.run_name == "everything"
+    assert run.info.status == "FINISHED"
+    assert run.data.params["optimizer.lr"] == "0.1"
+    assert run.data.tags["colour"] == "blue"
+    assert [(m.step, m.value) for m in client.get_metric_history(tracker.run_id, "loss")] == [(1, 2.0), (2, 1.0)]
+    assert [file.path for file in client.list_artifacts(tracker.run_id)] == ["settings.yaml"]
+    assert (settings.artifacts / "trials" / tracker.run_id / "artifacts" / "settings.yaml").read_text() == "a: 1\n"
+
+
+def test_a_training_that_goes_on_in_its_folder_is_the_same_run(settings, client, tmp_path):
+    first = MlflowTracker.begin(settings, "resumed", tmp_path)
+    first.log_parameters({"seed": 1})
+    again = MlflowTracker.begin(settings, "resumed", tmp_path)
+    again.log_parameters({"seed": 1, "workers": 4})
+    assert again.run_id == first.run_id
+    assert not again.was_finished
+    again.finish()
+    assert MlflowTracker.begin(settings, "resumed", tmp_path).was_finished
+    assert client.get_run(first.run_id).data.params == {"seed": "1"}
+
+
+def test_a_run_that_was_deleted_is_replaced_by_a_new_one(settings, client, tmp_path):
+    first = MlflowTracker.begin(settings, "deleted", tmp_path)
+    client.delete_run(first.run_id)
+    assert MlflowTracker.begin(settings, "deleted", tmp_path).run_id != first.run_id
+
+
+def test_the_dataset_is_an_input_of_the_run(settings, client, digits):
+    tracker = MlflowTracker.begin(settings, "with data")
+    tracker.log_dataset(digits.root, digits.manifest, "training")
+    run = client.get_run(tracker.run_id)
+    assert run.info.status == "RUNNING"
+    (used,) = run.inputs.dataset_inputs
+    assert used.dataset.name == digits.root.name
+    assert digits.manifest.digest.startswith(used.dataset.digest)
+    assert json.loads(used.dataset.source)["uri"] == str(digits.root)
+    assert run.data.tags["strata.dataset_digest"] == digits.manifest.digest
+    tracker.finish()
+
+
+@pytest.mark.filterwarnings("ignore:.*Any type hint")  # of MLflow, about its own wrapper
+def test_the_model_is_served_for_any_number_of_images(settings):
+    torch.manual_seed(0)
+    classifier = Classifier(models.create("lenet5_modern", 10, 1), mean=[0.3], std=[0.4])
+    tracker = MlflowTracker.begin(settings, "with a model")
+    images = torch.randint(0, 256, (7, 32, 32, 1), dtype=torch.uint8)
+    tracker.log_model(classifier, images[:2])
+    loaded = mlflow.pyfunc.load_model(f"runs:/{tracker.run_id}/model")
+    for count in (1, 2, 7):
+        expected = classifier(images[:count]).detach().numpy()
+        np.testing.assert_allclose(loaded.predict(images[:count].numpy()), expected, atol=1e-5)
+    assert str(loaded.metadata.signature.inputs) == "[Tensor('uint8', (-1, 32, 32, 1))]"
+    tracker.finish()
+
+
+def test_learning_curves_are_a_picture(settings, client, tmp_path):
+    tracker = MlflowTracker.begin(settings, "with curves")
+    for epoch in (1, 2, 3):
+        tracker.log_metrics({"train_loss": 1 / epoch, "val_top1_error": 0.1 / epoch}, epoch)
+    tracker.log_learning_curves()
+    path = client.download_artifacts(tracker.run_id, "learning_curves.png", str(tmp_path))
+    assert Path(path).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    tracker.finish()
+
+
+def test_adopted_runs_are_children_of_the_ensemble(settings, client):
+    member = finished(settings, "member")
+    ensemble = MlflowTracker.begin(settings, "ensemble")
+    ensemble.adopt(member.run_id)
+    assert client.get_run(member.run_id).data.tags[PARENT_TAG] == ensemble.run_id
+    ensemble.finish()
+
+
+def test_runs_are_found_by_id_by_name_and_all_newest_first(settings):
+    trials = settings.model_copy(update={"experiment": "search"})
+    older, newer, other = finished(trials, "x"), finished(trials, "x"), finished(trials, "y")
+    MlflowTracker.begin(trials, "unfinished").log_tags({KIND_TAG: "training"})
+    finished(trials, "z", **{KIND_TAG: "ensemble"})
+    assert [run.run_id for run in trained_runs(trials)] == [newer.run_id, other.run_id]
+    assert [run.run_id for run in trained_runs(trials, ["y", older.run_id])] == [older.run_id, other.run_id]
+    with pytest.raises(InputError, match="no finished training q; there are x, y"):
+        trained_runs(trials, ["q"])
+
+
+def test_an_unknown_experiment_is_named(settings):
+    with pytest.raises(InputError, match="nobody's: there is none of this name"):
+        trained_runs(settings.model_copy(update={"experiment": "nobody's"}))
+
+
+def test_a_store_that_cannot_be_opened_is_named(tmp_path):
+    (tmp_path / "file").write_text("no database")
+    with pytest.raises(InputError, match=r"tracking\.uri = sqlite:///.*/file: not reachable"):
+        connect(TrackingSettings(uri=f"sqlite:///{tmp_path}/file"))

@@ -1,0 +1,142 @@
+import math
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD
+
+from pipelines.config import TrainSettings
+from pipelines.training.checkpoint import newest_first
+from pipelines.training.loop import Trainer
+from pipelines.training.workers import Solo
+
+
+@dataclass
+class Batch:
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+class Batches:
+    """Five batches of eight a epoch, others in every epoch."""
+
+    steps_per_epoch = 5
+
+    def epoch(self, epoch, start_step=0):
+        draws = torch.Generator().manual_seed(epoch)
+        for _ in range(self.steps_per_epoch):
+            images = torch.randint(0, 256, (8, 2, 2, 1), generator=draws, dtype=torch.uint8)
+            yield Batch(images, (images.sum((1, 2, 3)) > 500).long())
+
+
+@dataclass
+class Log:
+    """An in-memory twin of the tracker."""
+
+    metrics: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+
+    def log_metrics(self, metrics, step):
+        self.metrics.append((step, metrics))
+
+    def curve(self, key):
+        return {step: metrics[key] for step, metrics in self.metrics if key in metrics}
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, images):
+        return self.layer(images.flatten(1).float() / 255)
+
+
+def trainer(folder, epochs=3, stop_after=None, **changes):
+    settings = TrainSettings.model_validate(
+        {"dataset": "d", "model": {"name": "m"}, "epochs": epochs, "tracking": {"log_every_steps": 2}}
+        | {"optimizer": {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}}
+        | changes
+    )
+    torch.manual_seed(0)
+    model = Net()
+    validations = []
+
+    def validate(model):
+        validations.append(model)
+        if len(validations) == stop_after:
+            raise KeyboardInterrupt
+        return {"val_top1_error": 0.5, "val_top5_error": 0.0}
+
+    return Trainer(
+        model=model,
+        optimizer=SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01),
+        loader=Batches(),
+        validate=validate,
+        workers=Solo(),
+        settings=settings,
+        device=torch.device("cpu"),
+        checkpoints=folder,
+        about={"dataset_digest": "d"},
+        log=Log(),
+    )
+
+
+def test_the_weights_are_those_of_a_plain_loop(tmp_path):
+    ours = trainer(tmp_path, schedule={"kind": "constant"})
+    ours.fit()
+    torch.manual_seed(0)
+    model = Net()
+    optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+    for epoch in range(3):
+        for batch in Batches().epoch(epoch):
+            optimizer.zero_grad()
+            cross_entropy(model(batch.images), batch.labels).backward()
+            optimizer.step()
+    torch.testing.assert_close(ours.model.state_dict(), model.state_dict(), rtol=0, atol=0)
+
+
+def test_a_training_that_was_stopped_ends_with_the_very_weights_of_an_undisturbed_one(tmp_path):
+    undisturbed = trainer(tmp_path / "a")
+    assert undisturbed.fit() == 3
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "b", stop_after=3).fit()
+    resumed = trainer(tmp_path / "b")
+    assert resumed.fit() == 1
+    torch.testing.assert_close(resumed.model.state_dict(), undisturbed.model.state_dict(), rtol=0, atol=0)
+    assert [path.name for path in newest_first(tmp_path / "b")] == ["epoch-0003.pt", "epoch-0002.pt"]
+
+
+def test_a_finished_training_is_not_run_again(tmp_path):
+    trainer(tmp_path).fit()
+    assert trainer(tmp_path).fit() == 0
+
+
+def test_metrics_have_a_step_axis_and_an_epoch_axis(tmp_path):
+    ours = trainer(tmp_path)
+    ours.fit()
+    assert list(ours.log.curve("step_loss")) == [2, 4, 5, 6, 8, 10, 12, 14, 15]
+    assert list(ours.log.curve("train_loss")) == list(ours.log.curve("val_top1_error")) == [1, 2, 3]
+    assert all(speed > 0 for speed in ours.log.curve("images_per_s").values())
+
+
+def test_training_metrics_are_averages_over_all_images_of_the_epoch(tmp_path):
+    ours = trainer(tmp_path, epochs=1, optimizer={"lr": 1e-12})
+    ours.fit()
+    with torch.no_grad():
+        batches = list(Batches().epoch(0))
+        logits = ours.model(torch.cat([batch.images for batch in batches]))
+        labels = torch.cat([batch.labels for batch in batches])
+    ((_, expected),) = [(step, m) for step, m in ours.log.metrics if "train_loss" in m]
+    assert math.isclose(expected["train_loss"], float(cross_entropy(logits, labels)), rel_tol=1e-5)
+    assert expected["train_top1_error"] == float((logits.argmax(1) != labels).double().mean())
+
+
+def test_progress_is_a_line_an_epoch(tmp_path, capsys):
+    trainer(tmp_path).fit()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert "val top-1 error 50.00%" in lines[0]
+    assert "images/s" in lines[0]
+    assert "s left" in lines[0]

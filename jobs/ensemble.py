@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pipelines.command_line import run
 from pipelines.config import EnsembleSettings
-from pipelines.evaluation.ensemble import Errors, average, errors, read_members
+from pipelines.evaluation.ensemble import Errors, average, errors, read_members, read_predictions
 from pipelines.preprocess.session import spark_session
 from pipelines.tracking.runs import KIND_TAG, TrainedRun, trained_runs
 from pipelines.tracking.tracker import MlflowTracker
@@ -13,12 +13,12 @@ from pipelines.tracking.tracker import MlflowTracker
 
 def main(settings: EnsembleSettings) -> None:
     runs = trained_runs(settings.tracking, settings.runs)
-    members = read_members(spark_session("strata-ensemble"), settings.predictions, [member.run_id for member in runs])
+    spark = spark_session("strata-ensemble")
+    members = read_members(spark, settings.predictions, [member.run_id for member in runs])
     of_members = {member.run: member for member in errors(members)}
     tracker = MlflowTracker.begin(settings.tracking, settings.name)
-    averaged = average(members, tracker.run_id).cache()
-    averaged.write.parquet(f"file://{(settings.predictions / tracker.run_id).absolute()}")
-    (of_ensemble,) = errors(averaged)
+    average(members, tracker.run_id).write.parquet(f"file://{(settings.predictions / tracker.run_id).absolute()}")
+    (of_ensemble,) = errors(read_predictions(spark, settings.predictions, [tracker.run_id]))
     record(settings, tracker, runs, of_members, of_ensemble)
     print(table(runs, of_members, settings.name, of_ensemble))
     print(

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 
 from pyspark.ml.functions import array_to_vector, vector_to_array
@@ -24,7 +23,10 @@ class Errors:
 
 
 def read_members(spark: SparkSession, folder: Path, runs: Sequence[str]) -> DataFrame:
-    """The predictions of all these runs; an InputError if one is missing or they are not of the same images."""
+    """The predictions of all these runs, as columns.PREDICTIONS.
+
+    Raises InputError if one is missing, or they are not all of the same images of the same dataset.
+    """
     if len(runs) < 2:
         raise InputError(f"an ensemble needs at least two runs, found {len(runs)}: train more seeds, or name the runs")
     if len(set(runs)) < len(runs):
@@ -34,34 +36,28 @@ def read_members(spark: SparkSession, folder: Path, runs: Sequence[str]) -> Data
             raise InputError(
                 f"{folder / run}: no predictions of run {run}; make them with jobs/evaluate.py runs=[{run}]"
             )
-    frames = [spark.read.parquet(f"file://{(folder / run).absolute()}") for run in runs]
-    members = reduce(DataFrame.unionByName, frames).cache()
-    digests = [row[0] for row in members.select("dataset_digest").distinct().collect()]
+    members = read_predictions(spark, folder, runs)
+    counted = members.agg(F.countDistinct("key"), F.collect_set("dataset_digest")).collect()[0]
+    images, digests = counted[0], counted[1]
     if len(digests) > 1:
         raise InputError(f"the runs predict different datasets ({', '.join(sorted(digests))}); evaluate them on one")
+    for run, predicted in members.groupBy("run").agg(F.countDistinct("key")).collect():
+        if predicted < images:
+            raise InputError(f"{folder / run}: run {run} predicts {predicted} of {images} images; evaluate it again")
     return members
 
 
+def read_predictions(spark: SparkSession, folder: Path, runs: Sequence[str]) -> DataFrame:
+    """All rows that these runs have in `folder`."""
+    return spark.read.parquet(*(f"file://{(folder / run).absolute()}" for run in runs))
+
+
 def average(members: DataFrame, run: str) -> DataFrame:
-    """The ensemble's predictions, as those of a run named `run`; an InputError if a member lacks an image."""
-    count = members.select("run").distinct().count()
-    averaged = members.groupBy("key", "label", "dataset_digest").agg(
-        Summarizer.mean(array_to_vector(F.col("probabilities"))).alias("mean"),
-        F.countDistinct("run").alias("members"),
-    )
-    incomplete = averaged.filter(F.col("members") != count).limit(1).collect()
-    if incomplete:
-        raise InputError(
-            f"image {incomplete[0].key} has predictions of only {incomplete[0].members} of {count} runs: "
-            "evaluate all of them again"
-        )
-    return averaged.select(
-        F.lit(run).alias("run"),
-        "key",
-        "label",
-        vector_to_array(F.col("mean"), "float32").alias("probabilities"),
-        "dataset_digest",
-    )
+    """The predictions of the ensemble, as those of a run named `run`: the mean of the members' probabilities."""
+    mean = Summarizer.mean(array_to_vector(F.col("probabilities")))
+    averaged = members.groupBy("key", "label", "dataset_digest").agg(mean.alias("mean"))
+    probabilities = vector_to_array(F.col("mean"), "float32").alias("probabilities")
+    return averaged.select(F.lit(run).alias("run"), "key", "label", probabilities, "dataset_digest")
 
 
 def _label_rank() -> Column:

@@ -97,8 +97,8 @@ def test_a_member_without_predictions_is_named(spark, folder):
 
 def test_a_member_that_lacks_an_image_is_refused(spark, folder, labels, probabilities):
     write(folder, "c", labels[:-1], probabilities["c"][:-1])
-    with pytest.raises(InputError, match="image key39 has predictions of only 2 of 3 runs"):
-        average(read_members(spark, folder, RUNS), "ensemble")
+    with pytest.raises(InputError, match="run c predicts 39 of 40 images"):
+        read_members(spark, folder, RUNS)
 
 
 def test_members_on_different_datasets_are_refused(spark, folder, labels, probabilities):

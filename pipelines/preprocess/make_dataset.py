@@ -29,7 +29,7 @@ from pipelines.preprocess.session import progress_lines
 from pipelines.preprocess.shuffle import assign
 from pipelines.preprocess.sources import Item, Listing, list_source
 from pipelines.preprocess.statistics import statistics
-from pipelines.preprocess.write import LISTING_DDL, RECORD_DDL, FileRecord, WriteFiles
+from pipelines.preprocess.write import RECORD_DDL, TASK_DDL, FileRecord, WriteFiles, pack
 
 
 def make_dataset(spark: SparkSession, settings: PreprocessSettings) -> Manifest:
@@ -83,8 +83,7 @@ def _write(
     """Write every image with Spark; the records of all files, in order of their names."""
     if folder.exists():  # left by a job that did not end: nothing names these files
         shutil.rmtree(folder)
-    rows = [row for name, items in splits.items() for row in _file_rows(name, items, settings.output.rows_per_file)]
-    files = len({row[0] for row in rows})
+    files = [file for name, items in splits.items() for file in _files(name, items, settings.output.rows_per_file)]
     task = WriteFiles(str(folder), settings.image, settings.output.rows_per_group, listing.read)
     with ExitStack() as stack:
         for name, items in splits.items():
@@ -92,23 +91,18 @@ def _write(
             if items:
                 schema = unischema(settings.image)
                 stack.enter_context(materialize_dataset(spark, f"file://{folder / name}", schema))
-        frame = (
-            spark.createDataFrame(rows, LISTING_DDL)
-            .repartitionByRange(files, "file")
-            .sortWithinPartitions("file", "position")
-            .mapInArrow(task, RECORD_DDL)
-        )
-        stack.enter_context(progress_lines(spark, "images", len(rows), files))
-        records = [FileRecord.from_json(row.record) for row in frame.collect()]
+        tasks = spark.createDataFrame(spark.sparkContext.parallelize(files, len(files)), TASK_DDL)
+        stack.enter_context(progress_lines(spark, "images", sum(map(len, splits.values())), len(files)))
+        records = [FileRecord.from_json(row.record) for row in tasks.mapInArrow(task, RECORD_DDL).collect()]
         if not any(record.row_groups for record in records if record.path.startswith("train/")):
             raise InputError(f"{listing.description}: no training image is usable; see the reasons in {folder}/rejects")
     return sorted(records, key=lambda record: record.path)
 
 
-def _file_rows(name: SplitName, items: Sequence[Item], rows_per_file: int) -> Iterator[tuple[object, ...]]:
-    for position, item in enumerate(items):
-        file = f"{name}/part-{position // rows_per_file:05d}.parquet"
-        yield (file, position, item.key, item.uri, item.offset, item.length, item.label)
+def _files(name: SplitName, items: Sequence[Item], rows_per_file: int) -> Iterator[tuple[str, bytes]]:
+    """The files of a split as rows of TASK_DDL."""
+    for number, start in enumerate(range(0, len(items), rows_per_file)):
+        yield f"{name}/part-{number:05d}.parquet", pack(items[start : start + rows_per_file])
 
 
 def _write_rejects(records: Sequence[FileRecord], folder: Path) -> None:

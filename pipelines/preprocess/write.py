@@ -7,10 +7,8 @@ reading. A file has a fixed name and, for a fixed input, fixed bytes: a task tha
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +20,27 @@ from pipelines.config import ImageSettings
 from pipelines.dataset import columns
 from pipelines.dataset.manifest import ParquetFile, sha256_of
 from pipelines.preprocess.image import Reject, Stored, process
+from pipelines.preprocess.sources import Item
 
-LISTING_DDL = "file string, position int, key string, uri string, offset long, length long, label int"
-"""Spark's schema of the rows that come in: items, and which file each goes to."""
+LISTED = pa.schema(
+    [("key", pa.string()), ("uri", pa.string()), ("offset", pa.int64()), ("length", pa.int64()), ("label", pa.int32())]
+)
+
+TASK_DDL = "path string, listing binary"
+"""Spark's schema of what comes in: a row a file, with its items packed, so that a task is small to send."""
 
 RECORD_DDL = "record string"
 """Spark's schema of what comes out: a FileRecord as JSON."""
+
+
+def pack(items: Sequence[Item]) -> bytes:
+    """The items of one file, in order, as a compressed Arrow stream of LISTED."""
+    columns_of_items = list(zip(*items, strict=True))
+    table = pa.table([pa.array(values) for values in columns_of_items[: len(LISTED)]], LISTED.names).cast(LISTED)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, LISTED, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
+        stream.write_table(table)
+    return bytes(sink.getvalue())
 
 
 @dataclass
@@ -61,7 +74,7 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class WriteFiles:
-    """Writes the files that a partition's rows belong to. An instance travels to the executors."""
+    """Writes the files that a partition lists. An instance travels to the executors."""
 
     folder: str
     """The version's folder, which every executor can write to."""
@@ -70,11 +83,12 @@ class WriteFiles:
     read: Callable[[str, int, int], bytes]
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Record batches of LISTING_DDL, rows of one file together, to record batches of RECORD_DDL."""
-        rows = (row for batch in batches for row in batch.to_pylist())
-        for path, members in groupby(rows, itemgetter("file")):
-            record = self.write_file(path, members)
-            yield pa.RecordBatch.from_pydict({"record": [record.to_json()]})
+        """Record batches of TASK_DDL to record batches of RECORD_DDL."""
+        for batch in batches:
+            for path, listing in zip(*batch.columns, strict=True):
+                rows = pa.ipc.open_stream(listing.as_buffer()).read_all().to_pylist()
+                record = self.write_file(path.as_py(), rows)
+                yield pa.RecordBatch.from_pydict({"record": [record.to_json()]})
 
     def write_file(self, path: str, rows: Iterable[dict[str, Any]]) -> FileRecord:
         """One Parquet file; it appears under its name only when whole and flushed to disk."""

@@ -1,0 +1,67 @@
+# Every recipe is what one would type after `. .venv/bin/activate`.
+# PYTHON= chooses the CPython (3.10 to 3.12) of .venv, PORT= the dashboard's port.
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHON
+export MLFLOW_DISABLE_TELEMETRY := true
+# The dashboard is for looking: without this MLflow starts a second server with five workers for jobs.
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
+PORT ?= 5000
+
+# `make setup` writes the folder's path into this file, last. A .venv cannot be moved, so one that was is set up anew.
+READY := .venv/ready
+ifneq ($(PYTHON)$(file <$(READY)),$(CURDIR))
+.PHONY: $(READY)
+endif
+
+.PHONY: help setup demo test check format dashboard lock clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## .venv with all packages, Horovod and Java; the targets below do it themselves when needed
+	@sh setup/check.sh
+
+$(READY): pyproject.toml requirements.lock requirements-cuda.lock $(wildcard setup/*)
+	@sh setup/check.sh
+
+demo: $(READY) ## handwritten digits: dataset, three trained LeNet-5, their ensemble
+	spark-submit jobs/preprocess.py conf/preprocess/digits.yaml
+	horovodrun -np 2 python jobs/train.py conf/train/lenet5_digits.yaml seed=1
+	horovodrun -np 2 python jobs/train.py conf/train/lenet5_digits.yaml seed=2
+	horovodrun -np 2 python jobs/train.py conf/train/lenet5_digits.yaml seed=3
+	horovodrun -np 2 python jobs/evaluate.py conf/evaluate/digits.yaml
+	spark-submit jobs/ensemble.py conf/ensemble/digits.yaml
+
+test: $(READY) ## the whole test suite
+	pytest
+
+check: $(READY) ## lint, format, types, who imports whom; rewrites nothing
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+format: $(READY) ## rewrite the code in the house's format
+	ruff format .
+	ruff check --fix .
+
+dashboard: $(READY) ## runs, metrics and models in the browser
+	@test -f work/mlflow.db || { echo "There are no runs yet: run 'make demo' first."; exit 1; }
+	@python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT)))' 2>/dev/null || \
+		{ echo "Port $(PORT) is taken: try 'make dashboard PORT=$$(( $(PORT) + 1 ))'."; exit 1; }
+	@echo "The dashboard will be at http://127.0.0.1:$(PORT) in about 15 seconds; Ctrl-C ends it."
+	mlflow server --host 127.0.0.1 --port $(PORT) --workers 1 \
+		--backend-store-uri sqlite:///work/mlflow.db --artifacts-destination work/artifacts
+
+lock: $(READY) ## take the newest versions that pyproject.toml allows into the lock files
+	uv pip compile -q --upgrade --all-extras --no-header pyproject.toml -o .lock.all
+	awk '/^[^ ]/ { cuda = /^(nvidia-|cuda-|triton=)/ } !cuda' .lock.all > requirements.lock
+	awk '/^(nvidia-|cuda-|triton=)/' .lock.all > requirements-cuda.lock
+	rm .lock.all
+
+clean: ## remove .venv and caches
+	rm -rf .venv .venv.lock build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -path ./work -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	@echo "Kept: work/, your datasets and runs."

@@ -23,7 +23,7 @@ help: ## this list
 setup: ## .venv with all packages, Horovod and Java; the targets below do it themselves when needed
 	@sh setup/check.sh
 
-$(READY): pyproject.toml requirements.lock requirements-cuda.lock $(wildcard setup/*)
+$(READY): pyproject.toml requirements.lock requirements-cuda.lock $(wildcard setup/*.*)
 	@sh setup/check.sh
 
 demo: $(READY) ## handwritten digits: dataset, three trained LeNet-5, their ensemble

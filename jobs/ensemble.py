@@ -8,7 +8,7 @@ from pipelines.config import EnsembleSettings
 from pipelines.evaluation.ensemble import Errors, average, errors, read_members, read_predictions
 from pipelines.preprocess.session import spark_session
 from pipelines.tracking.runs import KIND_TAG, TrainedRun, trained_runs
-from pipelines.tracking.tracker import MlflowTracker
+from pipelines.tracking.tracker import MlflowTracker, without_password
 
 
 def main(settings: EnsembleSettings) -> None:
@@ -16,14 +16,14 @@ def main(settings: EnsembleSettings) -> None:
     spark = spark_session("strata-ensemble")
     members = read_members(spark, settings.predictions, [member.run_id for member in runs])
     of_members = {member.run: member for member in errors(members)}
-    tracker = MlflowTracker.begin(settings.tracking, settings.name)
-    average(members, tracker.run_id).write.parquet(f"file://{(settings.predictions / tracker.run_id).absolute()}")
-    (of_ensemble,) = errors(read_predictions(spark, settings.predictions, [tracker.run_id]))
-    record(settings, tracker, runs, of_members, of_ensemble)
+    with MlflowTracker.begin(settings.tracking, settings.name) as tracker:
+        average(members, tracker.run_id).write.parquet(f"file://{(settings.predictions / tracker.run_id).absolute()}")
+        (of_ensemble,) = errors(read_predictions(spark, settings.predictions, [tracker.run_id]))
+        record(settings, tracker, runs, of_members, of_ensemble)
     print(table(runs, of_members, settings.name, of_ensemble))
     print(
         f"\ndataset     {runs[0].dataset}\n"
-        f"runs        {settings.tracking.uri}, experiment {settings.tracking.experiment}\n"
+        f"runs        {without_password(settings.tracking.uri)}, experiment {settings.tracking.experiment}\n"
         f"predictions {settings.predictions / tracker.run_id}\n"
         "next: make dashboard"
     )
@@ -52,7 +52,6 @@ def record(
     )
     for member in runs:
         tracker.adopt(member.run_id)
-    tracker.finish()
 
 
 def table(runs: Sequence[TrainedRun], of_members: dict[str, Errors], name: str, of_ensemble: Errors) -> str:

@@ -6,22 +6,22 @@ from typing import Any
 
 from pipelines.command_line import run
 from pipelines.config import EvaluateSettings, LoaderSettings, TrainSettings
-from pipelines.dataset.manifest import Manifest, read_manifest
+from pipelines.dataset.manifest import Manifest
 from pipelines.evaluation.metrics import validate
 from pipelines.evaluation.predictions import PredictionWriter
 from pipelines.loading.loader import Loader
 from pipelines.training.checkpoint import read_checkpoint
 from pipelines.training.classifier import restore_classifier
-from pipelines.training.workers import Workers, choose_device, connect
+from pipelines.training.workers import Workers, choose_device, connected, share_manifest
 
 
 def main(settings: EvaluateSettings) -> None:
-    workers = connect()
-    manifest = read_manifest(settings.dataset)
-    for trained in runs_to_evaluate(settings, workers):
-        metrics = evaluate(settings, manifest, workers, trained)
-        if workers.rank == 0:
-            record(settings, trained, metrics)
+    with connected() as workers:
+        manifest = share_manifest(settings.dataset, workers)
+        for trained in runs_to_evaluate(settings, workers):
+            metrics = evaluate(settings, manifest, workers, trained)
+            if workers.rank == 0:
+                record(settings, trained, metrics)
     if workers.rank == 0:
         print("next: spark-submit jobs/ensemble.py CONF.yaml")
 
@@ -44,7 +44,7 @@ def evaluate(
     """Predict every validation image with one run's newest checkpoint; write the predictions, return the metrics."""
     checkpoint = read_checkpoint(Path(trained["checkpoint"]), workers)
     device = choose_device(settings.device, workers)
-    model = restore_classifier(checkpoint, manifest).to(device)
+    model = restore_classifier(checkpoint, manifest, trained["name"]).to(device)
     transforms = TrainSettings.model_validate(checkpoint.about["settings"]).loader.val_transforms
     loading = LoaderSettings(
         global_batch=settings.global_batch,

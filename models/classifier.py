@@ -9,7 +9,8 @@ from torch import Tensor, nn
 class Classifier(nn.Module):
     """Stored images to logits. Holds the normalisation, so whoever has the weights has its constants, too.
 
-    mean, std: of each channel over the training images, on the [0, 1] scale.
+    mean, std: of each channel over the training images, on the [0, 1] scale; a channel that never varies has std 0,
+    for which one grey level is taken.
     """
 
     mean: Tensor
@@ -19,7 +20,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.network = network
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).clamp(min=1 / 255).view(1, -1, 1, 1))
 
     def forward(self, images_NHWC: Tensor) -> Tensor:
         """uint8 (N, H, W, C) to float32 logits (N, classes)."""

@@ -1,6 +1,7 @@
 """A job's command line: `CONF.yaml key=value …` to its frozen settings, `--help`, and errors that say what to do."""
 
 import difflib
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from pipelines.config import InputError, Settings
+from pipelines.config import InputError, Settings, Transform
 
 S = TypeVar("S", bound=Settings)
 
@@ -21,14 +22,20 @@ def run(settings_type: type[S], job: Callable[[S], None], command: str) -> None:
 
     command: how the job is started, without its arguments, for `--help`.
     """
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that `with` blocks end
     try:
         if any(argument in ("-h", "--help") for argument in sys.argv[1:]):
             print(explain(settings_type, command))
         else:
             job(parse(settings_type, sys.argv[1:]))
-    except InputError as error:
+    except (InputError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is None:  # not about a file: a defect, to be seen whole
+            raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 def parse(settings_type: type[S], arguments: Sequence[str]) -> S:
@@ -69,7 +76,7 @@ def _override(tree: dict[str, Any], argument: str) -> str:
     *branches, leaf = key.split(".")
     node = tree
     for branch in branches:
-        child = node.setdefault(branch, {})
+        child = node[branch] = {} if node.get(branch) is None else node[branch]
         if not isinstance(child, dict):
             raise InputError(f"{argument}: {branch} is a value, not a group of settings")
         node = child
@@ -84,18 +91,35 @@ def _messages(root: type[Settings], error: ValidationError, path: str, overridde
     legal = dict(_leaves(root))
     for detail in error.errors():
         key = ".".join(str(part) for part in detail["loc"])
-        origin = "command line" if any(key == k or key.startswith(k + ".") for k in overridden) else path
+        from_command_line = any(f"{k}.".startswith(f"{key}.") or f"{key}.".startswith(f"{k}.") for k in overridden)
+        origin = "command line" if from_command_line else path
         if detail["type"] == "extra_forbidden":
             near = difflib.get_close_matches(key, legal, 1, 0.5)
-            siblings = [k for k in legal if k.rpartition(".")[0] == key.rpartition(".")[0]]
             hint = f"did you mean {near[0]}? " if near else ""
-            yield f"{origin}: {key} is no setting; {hint}Legal here: {', '.join(siblings) or 'none'}"
+            yield f"{origin}: {key} is no setting; {hint}Legal here: {', '.join(_siblings(root, detail['loc']))}"
         elif detail["type"] == "missing":
             yield f"{path}: {key} is missing; give it in the file or as {key}=…"
         elif detail["type"] == "value_error":
             yield f"{origin}: {detail['ctx']['error']}"
         else:
             yield f"{origin}: {key} = {detail['input']!r}: {detail['msg'].replace('Input should', 'it should')}"
+
+
+def _siblings(root: type[Settings], place: tuple[int | str, ...]) -> list[str]:
+    """What may stand where `place` ends, which names a key of the tree or of one entry of a list of transforms."""
+    node: type[Settings] | None = root
+    for part in place[:-1]:
+        if node and isinstance(part, str) and part in node.model_fields:
+            annotation = node.model_fields[part].annotation
+            node = annotation if isinstance(annotation, type) and issubclass(annotation, Settings) else None
+        elif isinstance(part, str):
+            node = next((kind for kind in get_args(get_args(Transform)[0]) if _kind(kind) == part), None)
+    prefix = "" if node is None or "kind" in node.model_fields else "".join(f"{part}." for part in place[:-1])
+    return [prefix + name for name in (node.model_fields if node else ())]
+
+
+def _kind(transform: type[Settings]) -> str:
+    return str(get_args(transform.model_fields["kind"].annotation)[0])
 
 
 def explain(settings_type: type[Settings], command: str) -> str:
@@ -107,6 +131,12 @@ def explain(settings_type: type[Settings], command: str) -> str:
         lines += textwrap.wrap(
             " ".join((field.description or "").split()), 100, initial_indent=" " * 6, subsequent_indent=" " * 6
         )
+    if any(field.annotation == tuple[Transform, ...] for _, field in _leaves(settings_type)):
+        lines += ["", "  An entry of a list of transforms is one of these:"]
+        for transform in get_args(get_args(Transform)[0]):
+            fields = "".join(f", {name}: …" for name in transform.model_fields if name != "kind")
+            texts = [f"{name}: {field.description}" for name, field in transform.model_fields.items() if name != "kind"]
+            lines.append(f"      {{kind: {_kind(transform)}{fields}}}    {' '.join(texts)}")
     return "\n".join(lines)
 
 

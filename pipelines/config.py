@@ -18,11 +18,15 @@ class InputError(ValueError):
 class Settings(BaseModel):
     """A branch of the tree: frozen, and refusing keys nobody declared."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    def shown(self) -> dict[str, Any]:
+        """The tree in JSON types, fit to be kept with a run: without the tracking store's address and its password."""
+        return self.model_dump(mode="json", exclude={"tracking": {"uri"}})
 
     def flat(self) -> dict[str, Any]:
-        """All leaves by dotted key, as MLflow parameters are named."""
-        return _flatten(self.model_dump(mode="json"))
+        """The leaves of `shown` by dotted key, as MLflow's parameters are named."""
+        return _flatten(self.shown())
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -157,7 +161,7 @@ class LoaderSettings(Settings):
 
 class ModelSettings(Settings):
     name: str
-    """As models.create knows it. Classes and channels come from the dataset."""
+    """One of models.names(), such as lenet5_modern. Classes and channels come from the dataset."""
 
 
 class OptimizerSettings(Settings):
@@ -169,6 +173,12 @@ class OptimizerSettings(Settings):
     """L2 penalty, added to the gradient."""
     nesterov: bool = False
     """Look ahead along the momentum."""
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> "OptimizerSettings":
+        if self.nesterov and not self.momentum:
+            raise ValueError("optimizer.nesterov = true needs optimizer.momentum above 0")
+        return self
 
 
 class ScheduleSettings(Settings):
@@ -203,7 +213,7 @@ class TrainSettings(Settings):
     """Passes over the training images."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Of initial weights, order and augmentation."""
-    name: str = ""
+    name: str = Field("", pattern=r"^[^/]*$")
     """Of the run; empty: the network, the dataset and the seed."""
     runs_dir: Path = Path("work/runs")
     """Checkpoints lie in a folder of this one, one folder for each distinct training."""

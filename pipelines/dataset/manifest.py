@@ -85,7 +85,8 @@ class Manifest(_Record):
         """That split; an InputError if it has no images."""
         split = self.splits[name]
         if not split.rows:
-            raise InputError(f"{root}: the {name} split is empty; preprocess with a larger val_fraction")
+            change = "larger" if name == "val" else "smaller"
+            raise InputError(f"{root}: the {name} split is empty; preprocess with a {change} val_fraction")
         return split
 
 
@@ -97,7 +98,7 @@ def content_digest(splits: dict[SplitName, Split]) -> str:
 def write_manifest(manifest: Manifest, root: Path) -> None:
     """Make `root` be this dataset: readers see the manifest before or this one, never a part."""
     temporary = root / f"{FILE_NAME}.tmp"
-    with temporary.open("w") as file:
+    with temporary.open("w", encoding="utf-8") as file:
         file.write(manifest.model_dump_json(indent=1))
         file.flush()
         os.fsync(file.fileno())
@@ -114,6 +115,8 @@ def read_manifest(root: Path) -> Manifest:
         raise InputError(
             f"{root}: no dataset here ({FILE_NAME} is missing); make one with jobs/preprocess.py"
         ) from None
+    except NotADirectoryError:
+        raise InputError(f"{root}: not a folder; a dataset is the folder that {FILE_NAME} lies in") from None
     except ValidationError as error:
         raise InputError(f"{path}: not a manifest of format {FORMAT_VERSION}: {error}") from None
 

@@ -1,5 +1,6 @@
 """Ensembles from stored predictions, by Spark: the average of the members' probabilities, image by image."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,10 @@ def read_members(spark: SparkSession, folder: Path, runs: Sequence[str]) -> Data
 
 def read_predictions(spark: SparkSession, folder: Path, runs: Sequence[str]) -> DataFrame:
     """All rows that these runs have in `folder`."""
-    return spark.read.parquet(*(f"file://{(folder / run).absolute()}" for run in runs))
+    paths = [f"file://{(folder / run).absolute()}" for run in runs]
+    return spark.read.parquet(
+        *(re.sub(r"([\[\]{}*?\\])", r"\\\1", path) for path in paths)
+    )  # Spark takes them for globs
 
 
 def average(members: DataFrame, run: str) -> DataFrame:

@@ -69,8 +69,8 @@ class EpochPlan:
         assert self.global_batch % self.lanes == 0, "LoaderSettings checks this"
         if not self.steps:
             raise InputError(
-                f"the split has {sum(self.group_sizes)} images, fewer than one batch: "
-                f"set loader.global_batch and loader.lanes below {self.global_batch}"
+                f"the split has {sum(self.group_sizes)} images, fewer than one batch of {self.global_batch}: "
+                f"set loader.global_batch to at most {sum(self.group_sizes)}, and loader.lanes to a divisor of it"
             )
 
     @property

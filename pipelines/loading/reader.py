@@ -42,9 +42,9 @@ class _RowGroupWorker(ArrowReaderWorker):  # type: ignore[misc]  # Petastorm has
         try:
             table = piece.read(columns=READ_COLUMNS)
         except (pa.ArrowException, OSError) as error:
-            raise InputError(
-                f"{piece.path}: no longer the Parquet that was written: {error}; preprocess again"
-            ) from None
+            # Raised here, it would end this thread with a traceback of Petastorm's; so it takes the table's place.
+            first_line = str(error).strip().split("\n")[0]
+            table = InputError(f"{piece.path}: not the Parquet that was written: {first_line}; preprocess again")
         self.publish_func((place, table))
 
 
@@ -59,7 +59,7 @@ class RowGroupReader(Reader):  # type: ignore[misc]  # Petastorm has no types
     def __init__(self, folder: Path, split: Split, order: Sequence[int], threads: int) -> None:
         self._order = order
         self._place = 0
-        self._early: dict[int, pa.Table] = {}
+        self._early: dict[int, pa.Table | InputError] = {}
         self._groups = [(file.path, group, rows) for file in split.files for group, rows in enumerate(file.row_groups)]
         paths = [folder / file.path for file in split.files]
         for path in paths:
@@ -109,6 +109,8 @@ class RowGroupReader(Reader):  # type: ignore[misc]  # Petastorm has no types
             place, table = self._next_numbered()
             self._early[place] = table
         table = self._early.pop(self._place)
+        if isinstance(table, InputError):
+            raise table
         path, group, rows = self._groups[self._order[self._place]]
         if table.num_rows != rows:
             raise InputError(

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from pipelines.config import ImageSettings
 from pipelines.dataset.codec import DecodeError, Image, decode, encode
 
-Reason = Literal["empty", "decode_error"]
+Reason = Literal["empty", "decode_error", "too_long"]
+
+LONGEST_SIDE = 65_500
+"""Pixels; JPEG holds no more."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,14 @@ def process(raw: bytes, settings: ImageSettings) -> Stored | Reject:
     if not raw:
         return Reject("empty", "0 bytes")
     try:
-        pixels = resize(decode(raw, settings.channels), settings)
+        decoded = decode(raw, settings.channels)
     except DecodeError as error:
         return Reject("decode_error", str(error))
-    height, width, channels = pixels.shape
+    height, width = target_size(decoded, settings)
+    if max(height, width) > LONGEST_SIDE:
+        return Reject("too_long", f"{decoded.shape[0]} x {decoded.shape[1]} pixels would become {height} x {width}")
+    pixels = resize(decoded, height, width)
+    channels = pixels.shape[2]
     flat = pixels.reshape(-1, channels).astype(np.float64)
     return Stored(
         encode(pixels, settings.format, settings.quality),
@@ -53,21 +60,22 @@ def process(raw: bytes, settings: ImageSettings) -> Stored | Reject:
     )
 
 
-def resize(pixels: Image, settings: ImageSettings) -> Image:
-    """To the size asked for: averaging areas on the way down, cubic on the way up."""
-    height, width, channels = pixels.shape
-    if settings.resize == "none":
-        return pixels
+def target_size(pixels: Image, settings: ImageSettings) -> tuple[int, int]:
+    """(height, width) that the settings ask for."""
+    height, width, _ = pixels.shape
     if settings.resize == "square":
-        target_width, target_height = settings.size, settings.size
-    else:
-        scale = settings.size / min(height, width)
-        target_width, target_height = max(1, round(width * scale)), max(1, round(height * scale))
-    if (target_height, target_width) == (height, width):
+        return settings.size, settings.size
+    if settings.resize == "none":
+        return height, width
+    scale = settings.size / min(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def resize(pixels: Image, height: int, width: int) -> Image:
+    """Averaging areas on the way down, cubic on the way up."""
+    if pixels.shape[:2] == (height, width):
         return pixels
-    down = target_height * target_width < height * width
-    resized = cv2.resize(
-        pixels, (target_width, target_height), interpolation=cv2.INTER_AREA if down else cv2.INTER_CUBIC
-    )
+    down = height * width < pixels.shape[0] * pixels.shape[1]
+    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if down else cv2.INTER_CUBIC)
     # OpenCV drops a channel axis of one.
-    return np.asarray(resized, np.uint8).reshape(target_height, target_width, channels)
+    return np.asarray(resized, np.uint8).reshape(height, width, pixels.shape[2])

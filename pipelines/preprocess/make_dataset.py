@@ -1,5 +1,6 @@
 """The whole of preprocessing: a source to a published dataset."""
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from pipelines.dataset.manifest import (
     content_digest,
     find_damage,
     read_manifest,
+    sync_folder,
     write_manifest,
 )
 from pipelines.dataset.unischema import unischema
@@ -38,8 +40,10 @@ def make_dataset(spark: SparkSession, settings: PreprocessSettings) -> Manifest:
     Raises InputError if the source is wrong, no image is usable or too many are rejected; a dataset that was published
     before then stays as it was.
     """
-    listing = list_source(settings.source)
     root = settings.output.path.absolute()
+    if any(mark in str(root) for mark in "#?"):
+        raise InputError(f"output.path = {root}: Petastorm takes a path for a URL, so it must not have # or ?")
+    listing = list_source(settings.source)
     version = _version(settings, listing)
     if (made := _already_made(root, version)) is not None:
         print(f"{root} holds this very dataset already")
@@ -48,10 +52,15 @@ def make_dataset(spark: SparkSession, settings: PreprocessSettings) -> Manifest:
     print(
         f"{listing.description}: {len(splits['train'])} images to train, {len(splits['val'])} to validate", flush=True
     )
-    records = _write(spark, settings, listing, splits, root / version)
-    _write_rejects(records, root / version)
-    _refuse_too_many_rejects(records, len(listing.items), settings, root / version)
+    unfinished = root / f".{version}.{os.getpid()}.tmp"
+    records = _write(spark, settings, listing, splits, unfinished)
+    _write_rejects(records, unfinished)
+    _refuse_unusable(records, len(listing.items), settings, unfinished)
     manifest = _manifest(settings, listing, version, records)
+    for folder in (unfinished, *(path for path in unfinished.iterdir() if path.is_dir())):
+        sync_folder(folder)
+    shutil.rmtree(root / version, ignore_errors=True)  # damaged, or left by a job that ended before its manifest
+    unfinished.rename(root / version)
     write_manifest(manifest, root)
     return manifest
 
@@ -81,8 +90,6 @@ def _write(
     folder: Path,
 ) -> list[FileRecord]:
     """Write every image with Spark; the records of all files, in order of their names."""
-    if folder.exists():  # left by a job that did not end: nothing names these files
-        shutil.rmtree(folder)
     files = [file for name, items in splits.items() for file in _files(name, items, settings.output.rows_per_file)]
     task = WriteFiles(str(folder), settings.image, settings.output.rows_per_group, listing.read)
     with ExitStack() as stack:
@@ -94,8 +101,6 @@ def _write(
         tasks = spark.createDataFrame(spark.sparkContext.parallelize(files, len(files)), TASK_DDL)
         stack.enter_context(progress_lines(spark, "images", sum(map(len, splits.values())), len(files)))
         records = [FileRecord.from_json(row.record) for row in tasks.mapInArrow(task, RECORD_DDL).collect()]
-        if not any(record.row_groups for record in records if record.path.startswith("train/")):
-            raise InputError(f"{listing.description}: no training image is usable; see the reasons in {folder}/rejects")
     return sorted(records, key=lambda record: record.path)
 
 
@@ -112,10 +117,10 @@ def _write_rejects(records: Sequence[FileRecord], folder: Path) -> None:
         pq.write_table(pa.Table.from_pylist(rejects, columns.REJECTS), folder / "rejects" / "part-00000.parquet")
 
 
-def _refuse_too_many_rejects(
-    records: Sequence[FileRecord], images: int, settings: PreprocessSettings, folder: Path
-) -> None:
+def _refuse_unusable(records: Sequence[FileRecord], images: int, settings: PreprocessSettings, folder: Path) -> None:
     reasons = _reasons(records)
+    if not any(record.row_groups for record in records if record.path.startswith("train/")):
+        raise InputError(f"no training image is usable ({reasons}); each is listed in {folder}/rejects")
     if sum(reasons.values()) > settings.max_reject_fraction * images:
         raise InputError(
             f"{sum(reasons.values())} of {images} images were rejected ({reasons}), more than max_reject_fraction = "

@@ -7,6 +7,7 @@ encoded bytes and there is one way to treat an image.
 import gzip
 import hashlib
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -106,8 +107,14 @@ _IDX_MAGIC = {3: 2051, 1: 2049}
 _IDX_PARTS: tuple[tuple[SplitName, str], ...] = (("train", "train"), ("val", "t10k"))
 
 
-@lru_cache(maxsize=4)
 def _idx_bytes(path: str) -> bytes:
+    """Content of a file, unpacked; read once a process for as long as the file stays what it is."""
+    status = Path(path).stat()
+    return _unpacked(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4)
+def _unpacked(path: str, modified_ns: int, size_bytes: int) -> bytes:
     if path.endswith(".gz"):
         with gzip.open(path) as file:
             return file.read()
@@ -118,7 +125,7 @@ def _idx_array(path: Path, dimensions: int) -> Pixels:
     """The whole of an IDX file; an InputError that says what is wrong with it."""
     try:
         content = _idx_bytes(str(path))
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: not readable: {error}") from None
     header_bytes = 4 * (dimensions + 1)
     if len(content) < header_bytes:
@@ -139,6 +146,8 @@ def read_idx(uri: str, offset: int, length: int) -> bytes:
 
 
 def _idx_file(folder: Path, stem: str) -> Path:
+    if not folder.is_dir():
+        raise InputError(f"source.path = {folder}: no such folder")
     for name in (stem, f"{stem}.gz", stem.replace("-idx", ".idx")):
         if (folder / name).is_file():
             return folder / name

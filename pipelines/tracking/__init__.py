@@ -5,6 +5,9 @@ import os
 
 # MLflow reads these when it is first imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# A server that is down is said to be down in seconds, not minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 # The hundred migrations that fill a new SQLite store are no news to a user.
 for _name in ("alembic", "mlflow.store.db.utils"):
     logging.getLogger(_name).setLevel(logging.WARNING)

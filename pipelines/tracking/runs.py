@@ -50,10 +50,12 @@ def trained_runs(settings: TrackingSettings, wanted: Sequence[str] = ()) -> list
     for run in found:
         newest.setdefault(run.info.run_name, run)
     missing = [name for name in wanted if name not in by_id and name not in newest]
-    if missing or not found:
+    if not found:
+        raise InputError(f"experiment {settings.experiment}: no training is finished yet; run jobs/train.py first")
+    if missing:
         raise InputError(
             f"experiment {settings.experiment}: no finished training {', '.join(missing)}; "
-            f"there are {', '.join(sorted(newest)) or 'none'}"
+            f"there are {', '.join(sorted(newest))}"
         )
     chosen = [by_id.get(name) or newest[name] for name in wanted] or list(newest.values())
     return sorted((_trained(run) for run in chosen), key=lambda run: run.name)

@@ -1,7 +1,7 @@
 """One MLflow run: parameters, metrics, pictures, files, dataset, model. Rank 0 alone has one."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import fcntl
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,14 @@ import torch
 from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at run time
-from mlflow.entities import Metric, Param, Run
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.types import Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from mlflow.utils.time import get_current_time_millis
+from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 from sqlalchemy.exc import SQLAlchemyError
 from torch import Tensor, nn
 
@@ -25,20 +28,46 @@ from pipelines.dataset.manifest import Manifest
 from pipelines.tracking.figures import learning_curves
 
 PARENT_TAG = "mlflow.parentRunId"
-LONGEST_PARAMETER = 500
 
 
-def connect(settings: TrackingSettings) -> MlflowClient:
-    """A client of the store, which is made if it is a new SQLite file; an InputError if it cannot be reached."""
-    if settings.uri.startswith("sqlite:///"):
-        Path(settings.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+def connect(settings: TrackingSettings, create: bool = False) -> MlflowClient:
+    """A client of the store; an InputError if it cannot be reached.
+
+    create: make the store if it is an SQLite file that does not exist yet.
+    """
     try:
+        if settings.uri.startswith("sqlite:///"):
+            _make_sqlite(Path(settings.uri.removeprefix("sqlite:///")), settings.uri, create)
         mlflow.set_tracking_uri(settings.uri)
         client = MlflowClient(settings.uri)
         client.search_experiments(max_results=1)
-    except (MlflowException, SQLAlchemyError) as error:
-        raise InputError(f"tracking.uri = {settings.uri}: not reachable: {error}") from None
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        first_line = str(error).strip().split("\n")[0]
+        raise InputError(f"tracking.uri = {without_password(settings.uri)}: not reachable: {first_line}") from None
     return client
+
+
+def _make_sqlite(path: Path, uri: str, create: bool) -> None:
+    """MLflow fills a new file with tables one by one, for seconds; stopped half-way it could never be opened again."""
+    if path.exists():
+        return
+    if not create:
+        raise InputError(f"tracking.uri = {uri}: no such store yet; jobs/train.py makes it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two trainings may start at once
+        if path.exists():
+            return
+        unfinished = path.with_name(f"{path.name}.unfinished")
+        unfinished.unlink(missing_ok=True)
+        store = SqlAlchemyStore(f"sqlite:///{unfinished}", str(path.parent / "artifacts"))
+        store.engine.dispose()
+        unfinished.replace(path)
+
+
+def without_password(uri: str) -> str:
+    """`scheme://user:***@host/…`, fit to be shown."""
+    return re.sub(r"(://[^:/@]*:)[^@/]*@", r"\1***@", uri)
 
 
 def experiment_id(client: MlflowClient, settings: TrackingSettings) -> str:
@@ -60,11 +89,14 @@ class MlflowTracker:
         self._has_parameters = bool(run.data.params)
 
     @classmethod
-    def begin(cls, settings: TrackingSettings, name: str, folder: Path | None = None) -> "MlflowTracker":
-        """A new run, or the one that `folder` remembers, so that a training that goes on stays one run."""
-        client = connect(settings)
+    def begin(
+        cls, settings: TrackingSettings, name: str, folder: Path | None = None, fresh: bool = False
+    ) -> "MlflowTracker":
+        """A new run, or unless `fresh` the one that `folder` remembers: a training that goes on stays one run."""
+        client = connect(settings, create=True)
         memory = folder / "mlflow_run_id" if folder else None
-        run = _remembered(client, memory) or client.create_run(experiment_id(client, settings), run_name=name)
+        experiment = experiment_id(client, settings)
+        run = (not fresh and _remembered(client, memory, experiment)) or client.create_run(experiment, run_name=name)
         if memory:
             memory.parent.mkdir(parents=True, exist_ok=True)
             memory.write_text(run.info.run_id)
@@ -79,7 +111,7 @@ class MlflowTracker:
     def log_parameters(self, parameters: dict[str, Any]) -> None:
         """Settings by dotted key; MLflow keeps a parameter for good, so a resumed run logs none."""
         if not self._has_parameters:
-            values = [Param(key, str(value)[:LONGEST_PARAMETER]) for key, value in parameters.items()]
+            values = [Param(key, str(value)[:MAX_PARAM_VAL_LENGTH]) for key, value in parameters.items()]
             self._client.log_batch(self.run_id, params=values)
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
@@ -96,16 +128,12 @@ class MlflowTracker:
         """A small file among the run's artifacts."""
         self._client.log_text(self.run_id, text, name)
 
-    def log_file(self, path: Path, folder: str) -> None:
-        """A copy of a file, or of all files of a folder, among the run's artifacts."""
-        (self._client.log_artifacts if path.is_dir() else self._client.log_artifact)(self.run_id, str(path), folder)
-
     def log_dataset(self, root: Path, manifest: Manifest, context: str) -> None:
         """The dataset the run used, by its digest."""
         source = LocalArtifactDatasetSource(str(root.absolute()))
         dataset = MetaDataset(source, name=root.name, digest=manifest.digest[:36])  # type: ignore[abstract]
-        with self._active():
-            mlflow.log_input(dataset, context)
+        used = DatasetInput(dataset._to_mlflow_entity(), [InputTag(MLFLOW_DATASET_CONTEXT, context)])
+        self._client.log_inputs(self.run_id, datasets=[used])
         self.log_tags({"strata.dataset_digest": manifest.digest})
 
     def log_learning_curves(self) -> None:
@@ -131,38 +159,49 @@ class MlflowTracker:
             inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *images.shape[1:]))]),
             outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *logits.shape[1:]))]),
         )
-        with self._active():
+        with mlflow.start_run(run_id=self.run_id):  # which it also ends, so this comes last
             mlflow.pytorch.log_model(
                 model,
                 name="model",
                 signature=signature,
                 input_example=example,
                 serialization_format="pt2",
-                pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "torch", "numpy")],
+                pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in ("mlflow", "torch", "numpy")],
             )
-
-    @contextmanager
-    def _active(self) -> Iterator[None]:
-        """For the few calls of MLflow that know only an active run; leaving it would end the run, too."""
-        status = self._client.get_run(self.run_id).info.status
-        with mlflow.start_run(run_id=self.run_id):
-            yield
-        self._client.update_run(self.run_id, status=status)
 
     def adopt(self, member: str) -> None:
         """Make another run a child of this one."""
         self._client.set_tag(member, PARENT_TAG, self.run_id)
 
+    def __enter__(self) -> "MlflowTracker":
+        """The run is at work from here on."""
+        if not self.was_finished:
+            self._client.update_run(self.run_id, status="RUNNING")
+        return self
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        """FINISHED, FAILED, or KILLED where a signal ended it; a run that was finished before stays as it is."""
+        if self.was_finished:
+            return
+        if error_type is None:
+            self.finish()
+        else:
+            self.finish("FAILED" if issubclass(error_type, Exception) else "KILLED")
+
     def finish(self, status: str = "FINISHED") -> None:
-        """FINISHED or FAILED."""
+        """End the run with a status of MLflow's: FINISHED, FAILED or KILLED."""
         self._client.set_terminated(self.run_id, status)
 
 
-def _remembered(client: MlflowClient, memory: Path | None) -> Run | None:
+def _remembered(client: MlflowClient, memory: Path | None, experiment: str) -> Run | None:
+    """The run that `memory` names; None if there is none, it was deleted, or it is of another experiment or store."""
     if memory is None or not memory.exists():
         return None
     try:
         run = client.get_run(memory.read_text().strip())
-    except MlflowException:  # the store is another one, or the run was deleted: begin a new run
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         return None
-    return run if run.info.lifecycle_stage == "active" else None
+    same = run.info.lifecycle_stage == "active" and run.info.experiment_id == experiment
+    return run if same else None

@@ -1,11 +1,14 @@
 """Checkpoints: all that is needed to go on training, in files that are whole or not there."""
 
+import fcntl
 import io
 import os
-import pickle
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -42,9 +45,30 @@ class Checkpoint:
         """Raises InputError that names the checkpoint if it is damaged. Runs no code that it may contain."""
         try:
             return Checkpoint(**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
-        except (RuntimeError, EOFError, TypeError, ValueError, OSError, pickle.UnpicklingError) as error:
+        except (
+            RuntimeError,
+            LookupError,
+            AttributeError,
+            EOFError,
+            TypeError,
+            ValueError,
+            OSError,
+            UnpicklingError,
+        ) as error:
             first_line = str(error).strip().split("\n")[0]
             raise InputError(f"{name}: damaged, or not a checkpoint of ours: {first_line}") from None
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep a training's folder, made if it is new, to this process; an InputError if another process has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{folder}: another process is at this very training; wait for it, or end it") from None
+        yield
 
 
 def save(checkpoint: Checkpoint, folder: Path) -> Path:

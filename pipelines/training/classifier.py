@@ -1,5 +1,8 @@
 """The model that is trained: a network of `models/` with a dataset's normalisation, new or from a checkpoint."""
 
+import torch
+from torch import Tensor
+
 import models
 from models.classifier import Classifier
 from pipelines.config import InputError
@@ -16,10 +19,23 @@ def make_classifier(network: str, manifest: Manifest) -> Classifier:
     return Classifier(built, manifest.statistics.mean, manifest.statistics.std)
 
 
-def restore_classifier(checkpoint: Checkpoint, manifest: Manifest) -> Classifier:
-    """With a checkpoint's weights; an InputError if it was trained on another dataset."""
+def check_fits(model: Classifier, images: Tensor, network: str, setting: str) -> None:
+    """Raise an InputError that names `setting` if the model cannot take such images, uint8 (N, H, W, C)."""
+    try:
+        with torch.no_grad():
+            model.eval()(images)
+    except RuntimeError as error:
+        _, height, width, channels = images.shape
+        raise InputError(
+            f"{network} cannot take images of {height} x {width} x {channels}: {error}; "
+            f"change their size with {setting}"
+        ) from None
+
+
+def restore_classifier(checkpoint: Checkpoint, manifest: Manifest, run: str) -> Classifier:
+    """With the weights of `run`'s checkpoint; an InputError if it was trained on another dataset."""
     if checkpoint.about["dataset_digest"] != manifest.digest:
-        raise InputError("the checkpoint was trained on another dataset than this one: their digests differ")
+        raise InputError(f"{run} was trained on another dataset than this one (digests differ); name other runs=[…]")
     model = make_classifier(checkpoint.about["settings"]["model"]["name"], manifest)
     model.load_state_dict(checkpoint.model)
     return model

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
-from pipelines.config import TrainSettings
+from pipelines.config import InputError, TrainSettings
 from pipelines.training.checkpoint import Checkpoint, newest_good, save
 from pipelines.training.optimization import lr_factor, set_lr
 from pipelines.training.workers import Workers
@@ -121,6 +121,10 @@ class Trainer:
             print(
                 f"going on after epoch {checkpoint.epoch} of {self.settings.epochs}, from {self.checkpoints}",
                 flush=True,
+            )
+        if checkpoint.epoch > self.settings.epochs:
+            raise InputError(
+                f"{self.checkpoints}: has {checkpoint.epoch} epochs, more than the {self.settings.epochs} asked for"
             )
         return checkpoint.epoch
 

@@ -1,6 +1,9 @@
 """The workers that train together: Horovod's processes, or this process alone. The one home of Horovod."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pipelines.config import InputError
+from pipelines.dataset.manifest import Manifest, read_manifest
 
 
 class Workers(Protocol):
@@ -19,6 +23,8 @@ class Workers(Protocol):
     local_rank: int
     """Of this host's workers, from 0."""
     local_size: int
+    talks_on_gpus: bool
+    """Whether gradients that lie on a GPU can be shared."""
 
     def share_gradients(self, optimizer: Optimizer, model: nn.Module) -> Optimizer:
         """The optimizer, made to average gradients over all workers before it steps."""
@@ -48,6 +54,7 @@ class Solo:
     size = 1
     local_rank = 0
     local_size = 1
+    talks_on_gpus = True
 
     def share_gradients(self, optimizer: Optimizer, model: nn.Module) -> Optimizer:
         return optimizer
@@ -78,6 +85,7 @@ class HorovodWorkers:
         self.size: int = hvd.size()
         self.local_rank: int = hvd.local_rank()
         self.local_size: int = hvd.local_size()
+        self.talks_on_gpus: bool = bool(hvd.nccl_built())
 
     def share_gradients(self, optimizer: Optimizer, model: nn.Module) -> Optimizer:
         shared: Optimizer = self._hvd.DistributedOptimizer(optimizer, named_parameters=model.named_parameters())
@@ -103,15 +111,29 @@ class HorovodWorkers:
         self.sum(torch.zeros(1))
 
 
-def connect() -> Workers:
+@contextmanager
+def connected() -> Iterator[Workers]:
     """Horovod's workers if horovodrun started this process, else this process alone.
 
-    Also gives this process its share of the host's cores, so that workers on one host do not fight for them.
+    Also gives this process its share of the host's cores, so that workers on one host do not fight for them. If another
+    worker ends early, what this one then waits for in vain is an InputError that points to the other's message.
     """
-    workers: Workers = HorovodWorkers() if "HOROVOD_SIZE" in os.environ else Solo()
+    launched = "HOROVOD_SIZE" in os.environ
+    workers: Workers = HorovodWorkers() if launched else Solo()
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(max(1, cores // workers.local_size))
-    return workers
+    try:
+        yield workers
+    except RuntimeError as error:
+        if launched and type(error).__name__ == "HorovodInternalError":
+            raise InputError(f"worker {workers.rank}: another worker ended; its own message says why") from None
+        raise
+
+
+def share_manifest(root: Path, workers: Workers) -> Manifest:
+    """The dataset at `root` as rank 0 reads it, on every worker: one published meanwhile must not come between them."""
+    content = read_manifest(root).model_dump_json().encode() if workers.rank == 0 else None
+    return Manifest.model_validate_json(workers.share_bytes(content))
 
 
 def choose_device(wanted: str, workers: Workers) -> torch.device:
@@ -120,12 +142,16 @@ def choose_device(wanted: str, workers: Workers) -> torch.device:
     Raises InputError if GPUs are asked for and there are fewer than workers on this host.
     """
     gpus = torch.cuda.device_count() if wanted != "cpu" else 0
-    if wanted == "cuda" and gpus < workers.local_size:
-        raise InputError(
-            f"device = cuda: this host has {gpus} GPUs for {workers.local_size} workers; "
-            "start fewer with horovodrun -np, or set device=cpu"
-        )
-    if gpus < workers.local_size:
-        return torch.device("cpu")
-    torch.cuda.set_device(workers.local_rank)
-    return torch.device("cuda", workers.local_rank)
+    if gpus == 1 and "CUDA_VISIBLE_DEVICES" in os.environ:  # a scheduler gave each worker its own
+        return torch.device("cuda", 0)
+    if gpus >= workers.local_size and workers.talks_on_gpus:
+        torch.cuda.set_device(workers.local_rank)
+        return torch.device("cuda", workers.local_rank)
+    why = f"this host has {gpus} GPUs for {workers.local_size} workers"
+    if gpus >= workers.local_size:
+        why = "Horovod was built without NCCL"
+    if wanted == "cuda":
+        raise InputError(f"device = cuda: {why}; start fewer with horovodrun -np, set up with nvcc, or set device=cpu")
+    if gpus and workers.rank == 0:
+        print(f"training on the CPU: {why}", flush=True)
+    return torch.device("cpu")

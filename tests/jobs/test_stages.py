@@ -124,7 +124,7 @@ def test_evaluating_on_another_dataset_is_refused(place, printed, digits):
     printed_error = call(
         "python", "jobs/evaluate.py", "conf/evaluate/digits.yaml", f"dataset={digits.root}", *place.tracking, status=2
     )
-    assert "trained on another dataset" in printed_error
+    assert "seed1 was trained on another dataset" in printed_error
     assert "Traceback" not in printed_error
 
 

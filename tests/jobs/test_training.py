@@ -69,6 +69,22 @@ def test_a_mistake_of_one_setting_ends_all_workers_with_its_message(place):
     assert "error: model.name = 'lenet6': no such network; there are lenet5_modern" in printed
 
 
+def test_a_mistake_about_validation_shows_before_training_starts(place):
+    command = place.train_command(1, "loader.val_transforms=[{kind: pad, size: 64}]", "name=mistaken")
+    printed = call(*command, status=2)
+    assert "lenet5_modern cannot take images of 64 x 64 x 1" in printed
+    assert "change their size with loader.val_transforms" in printed
+    assert "epoch 1" not in printed
+
+
+def test_a_fresh_training_that_cannot_start_keeps_the_checkpoints_of_the_one_before(place):
+    place.train(1, "epochs=1", "name=kept", f"runs_dir={place.folder}/kept")
+    before = place.checkpoints("kept")
+    command = place.train_command(1, "epochs=1", "name=kept", f"runs_dir={place.folder}/kept", "fresh=true")
+    assert "not reachable" in call(*command, f"tracking.uri=sqlite:///{before[0]}", status=2)
+    assert place.checkpoints("kept") == before
+
+
 def test_workers_that_cannot_share_the_lanes_end_at_once_with_what_to_change(place):
     printed = call(*place.train_command(3, "loader.lanes=4"), status=1)
     assert "3 workers cannot share 4 lanes evenly: set loader.lanes to a multiple" in printed

@@ -56,6 +56,14 @@ def _stored_keys(digits):
     return [key for file in files for key in pq.read_table(folder / file.path, columns=["key"])["key"].to_pylist()]
 
 
+def test_epochs_come_in_other_orders_with_other_augmentation(digits):
+    one, other = (list(make(digits).epoch(epoch)) for epoch in (0, 1))
+    assert keys(one) != keys(other)
+    pixels = [dict(zip(keys(batches), torch.cat([b.images for b in batches]), strict=True)) for batches in (one, other)]
+    common = pixels[0].keys() & pixels[1].keys()
+    assert sum(not torch.equal(pixels[0][key], pixels[1][key]) for key in common) > 0.9 * len(common)
+
+
 @pytest.mark.parametrize("workers", [2, 4])
 def test_several_workers_share_the_same_global_batches_pixel_for_pixel(digits, workers):
     alone = list(make(digits).epoch(1))

@@ -88,6 +88,12 @@ def test_seeds_and_epochs_differ_and_the_same_are_the_same():
     assert _order(seed=0, epoch=0) != _order(seed=1, epoch=0)
 
 
+def test_windows_are_shuffled_otherwise_in_every_lane_window_and_epoch():
+    plans = [EpochPlan((16,) * 64, 32, 4, window_row_groups=4, epoch=epoch) for epoch in (0, 1)]
+    orders = {tuple(window.order) for plan in plans for window in plan.reading_order(range(4))}
+    assert len(orders) == 2 * 4 * 4
+
+
 def test_the_rows_left_over_are_others_in_another_epoch():
     left_over = []
     for epoch in range(4):
@@ -98,7 +104,7 @@ def test_the_rows_left_over_are_others_in_another_epoch():
 
 
 def test_a_split_smaller_than_a_batch_is_refused_with_what_to_change():
-    with pytest.raises(InputError, match=r"5 images, fewer than one batch: set loader\.global_batch"):
+    with pytest.raises(InputError, match=r"5 images, fewer than one batch of 8: set loader\.global_batch to at most 5"):
         EpochPlan((5,), 8, 4)
 
 

@@ -58,3 +58,9 @@ def test_an_unusable_image_is_a_reject_with_its_reason(raw, reason):
     assert isinstance(reject, Reject)
     assert reject.reason == reason
     assert reject.detail
+
+
+def test_an_image_too_long_for_jpeg_is_a_reject_before_it_is_resized():
+    strip = encode(np.zeros((4, 2000, 3), np.uint8), "png", 90)
+    reject = process(strip, ImageSettings())
+    assert (reject.reason, reject.detail) == ("too_long", "4 x 2000 pixels would become 256 x 128000")

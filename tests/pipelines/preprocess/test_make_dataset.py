@@ -98,7 +98,7 @@ def test_principal_components_are_those_of_the_colours(spark, idx_settings):
     assert list(statistics.eigenvalues) == sorted(statistics.eigenvalues, reverse=True)
 
 
-def test_the_same_input_gives_the_same_content_however_it_is_spread(spark, idx_settings, tmp_path):
+def test_the_same_input_gives_the_same_content_in_another_place_and_another_seed_another(spark, idx_settings, tmp_path):
     first = make_dataset(spark, idx_settings())
     other_output = {"path": tmp_path / "again", "rows_per_group": 8, "rows_per_file": 20}
     assert make_dataset(spark, idx_settings(output=other_output)).digest == first.digest
@@ -170,7 +170,7 @@ def test_too_many_rejects_fail_the_job_and_publish_nothing(spark, some_broken):
     with pytest.raises(InputError, match=r"3 of 10 images were rejected .*decode_error.* max_reject_fraction = 0\.29"):
         make_dataset(spark, settings)
     assert not (settings.output.path / FILE_NAME).exists()
-    assert list(settings.output.path.glob("v-*/rejects/*.parquet"))
+    assert list(settings.output.path.glob(".v-*.tmp/rejects/*.parquet"))
 
 
 def test_a_dataset_without_validation_images_says_so_when_asked_for_them(spark, idx_settings):

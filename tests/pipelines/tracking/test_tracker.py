@@ -11,7 +11,7 @@ import models
 from models.classifier import Classifier
 from pipelines.config import InputError, TrackingSettings
 from pipelines.tracking.runs import CHECKPOINT_TAG, KIND_TAG, trained_runs
-from pipelines.tracking.tracker import PARENT_TAG, MlflowTracker, connect
+from pipelines.tracking.tracker import PARENT_TAG, MlflowTracker, connect, without_password
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +138,36 @@ def test_a_store_that_cannot_be_opened_is_named(tmp_path):
     (tmp_path / "file").write_text("no database")
     with pytest.raises(InputError, match=r"tracking\.uri = sqlite:///.*/file: not reachable"):
         connect(TrackingSettings(uri=f"sqlite:///{tmp_path}/file"))
+
+
+def test_a_store_that_is_only_looked_at_is_not_made(tmp_path):
+    with pytest.raises(InputError, match="no such store yet"):
+        connect(TrackingSettings(uri=f"sqlite:///{tmp_path}/mlflow.db"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_whose_making_was_killed_is_made_anew(tmp_path):
+    (tmp_path / "mlflow.db.unfinished").write_text("half of a database")
+    client = connect(TrackingSettings(uri=f"sqlite:///{tmp_path}/mlflow.db"), create=True)
+    assert [experiment.name for experiment in client.search_experiments()] == ["Default"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+
+
+def test_a_password_in_an_address_is_not_shown():
+    assert without_password("postgresql://me:secret@host:5432/db") == "postgresql://me:***@host:5432/db"
+    assert without_password("sqlite:///work/mlflow.db") == "sqlite:///work/mlflow.db"
+
+
+@pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (SystemExit, "KILLED")])
+def test_a_run_that_does_not_end_well_says_so_and_is_at_work_when_it_goes_on(settings, client, tmp_path, error, status):
+    with pytest.raises(error), MlflowTracker.begin(settings, "unlucky", tmp_path) as tracker:
+        raise error
+    assert client.get_run(tracker.run_id).info.status == status
+    with MlflowTracker.begin(settings, "unlucky", tmp_path):
+        assert client.get_run(tracker.run_id).info.status == "RUNNING"
+    assert client.get_run(tracker.run_id).info.status == "FINISHED"
+
+
+def test_a_fresh_training_in_the_same_folder_is_another_run(settings, tmp_path):
+    first = MlflowTracker.begin(settings, "fresh", tmp_path)
+    assert MlflowTracker.begin(settings, "fresh", tmp_path, fresh=True).run_id != first.run_id

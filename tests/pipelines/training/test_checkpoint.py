@@ -6,7 +6,7 @@ from torch import nn
 from torch.optim import SGD
 
 from pipelines.config import InputError
-from pipelines.training.checkpoint import KEEP, Checkpoint, newest_first, newest_good, read_checkpoint, save
+from pipelines.training.checkpoint import KEEP, Checkpoint, held, newest_first, newest_good, read_checkpoint, save
 from pipelines.training.workers import Solo
 
 
@@ -93,3 +93,10 @@ def test_a_hostile_pickle_does_not_run(tmp_path):
 def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(InputError, match="nothing: no checkpoint to read: No such file"):
         read_checkpoint(tmp_path / "nothing", Solo())
+
+
+def test_a_folder_is_held_by_one_training_at_a_time(tmp_path):
+    with held(tmp_path), pytest.raises(InputError, match="another process is at this very training"), held(tmp_path):
+        pass
+    with held(tmp_path):
+        pass

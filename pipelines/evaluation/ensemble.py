@@ -50,10 +50,9 @@ def read_members(spark: SparkSession, folder: Path, runs: Sequence[str]) -> Data
 
 def read_predictions(spark: SparkSession, folder: Path, runs: Sequence[str]) -> DataFrame:
     """All rows that these runs have in `folder`."""
-    paths = [f"file://{(folder / run).absolute()}" for run in runs]
-    return spark.read.parquet(
-        *(re.sub(r"([\[\]{}*?\\])", r"\\\1", path) for path in paths)
-    )  # Spark takes them for globs
+    paths = (f"file://{(folder / run).absolute()}" for run in runs)
+    escaped = (re.sub(r"([\[\]{}*?\\])", r"\\\1", path) for path in paths)  # Spark takes a path for a glob
+    return spark.read.parquet(*escaped)
 
 
 def average(members: DataFrame, run: str) -> DataFrame:

@@ -23,7 +23,7 @@ from pipelines.loading.plan import PADDING, EpochPlan, Window, row_generator
 from pipelines.loading.reader import RowGroupReader
 from pipelines.loading.transforms import compose
 
-PADDING_LABEL = -1
+PADDING_LABEL = PADDING
 
 
 @dataclass(frozen=True)
@@ -205,4 +205,3 @@ def prefetched(items: Generator[Batch, None, None], depth: int) -> Generator[Bat
 
 
 cv2.setNumThreads(0)  # the decode threads are the parallelism; OpenCV's own would compete with them
-assert PADDING == PADDING_LABEL, "one value marks padding in plans and in labels"

@@ -54,8 +54,6 @@ def make_dataset(spark: SparkSession, settings: PreprocessSettings) -> Manifest:
     )
     unfinished = root / f".{version}.{os.getpid()}.tmp"
     records = _write(spark, settings, listing, splits, unfinished)
-    _write_rejects(records, unfinished)
-    _refuse_unusable(records, len(listing.items), settings, unfinished)
     manifest = _manifest(settings, listing, version, records)
     for folder in (unfinished, *(path for path in unfinished.iterdir() if path.is_dir())):
         sync_folder(folder)
@@ -89,7 +87,7 @@ def _write(
     splits: dict[SplitName, list[Item]],
     folder: Path,
 ) -> list[FileRecord]:
-    """Write every image with Spark; the records of all files, in order of their names."""
+    """Write every image with Spark; the records of all files by name. Refuses too few usable ones."""
     files = [file for name, items in splits.items() for file in _files(name, items, settings.output.rows_per_file)]
     task = WriteFiles(str(folder), settings.image, settings.output.rows_per_group, listing.read)
     with ExitStack() as stack:
@@ -101,6 +99,9 @@ def _write(
         tasks = spark.createDataFrame(spark.sparkContext.parallelize(files, len(files)), TASK_DDL)
         stack.enter_context(progress_lines(spark, "images", sum(map(len, splits.values())), len(files)))
         records = [FileRecord.from_json(row.record) for row in tasks.mapInArrow(task, RECORD_DDL).collect()]
+        # In here: materialize_dataset reads what was written as it ends, and would stumble over nothing first.
+        _write_rejects(records, folder)
+        _refuse_unusable(records, len(listing.items), settings, folder)
     return sorted(records, key=lambda record: record.path)
 
 

@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -171,6 +172,16 @@ def test_too_many_rejects_fail_the_job_and_publish_nothing(spark, some_broken):
         make_dataset(spark, settings)
     assert not (settings.output.path / FILE_NAME).exists()
     assert list(settings.output.path.glob(".v-*.tmp/rejects/*.parquet"))
+
+
+def test_a_source_without_one_usable_image_says_why_and_publishes_nothing(spark, some_broken, monkeypatch):
+    settings = some_broken(max_reject_fraction=1)
+    listing = make_dataset.__globals__["list_source"](settings.source)
+    broken = replace(listing, items=[item for item in listing.items if not item.length])
+    monkeypatch.setattr("pipelines.preprocess.make_dataset.list_source", lambda source: broken)
+    with pytest.raises(InputError, match=r"no training image is usable .*decode_error.*: 3"):
+        make_dataset(spark, settings)
+    assert not (settings.output.path / FILE_NAME).exists()
 
 
 def test_a_dataset_without_validation_images_says_so_when_asked_for_them(spark, idx_settings):

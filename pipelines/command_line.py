@@ -45,13 +45,21 @@ def parse(settings_type: type[S], arguments: Sequence[str]) -> S:
     """
     if not arguments or "=" in arguments[0]:
         raise InputError("no configuration file: give a YAML file of conf/ first, then key=value; --help explains")
-    path, *overrides = arguments
+    path, *given = arguments
+    overrides = [_switched_on(argument, settings_type) for argument in given]
     tree = read_yaml(Path(path))
     overridden = [_override(tree, argument) for argument in overrides]
     try:
         return settings_type.model_validate(tree)
     except ValidationError as error:
         raise InputError("\n       ".join(_messages(settings_type, error, path, overridden))) from None
+
+
+def _switched_on(argument: str, settings_type: type[Settings]) -> str:
+    """`--prune` for `output.prune=true`: a switch may be given by its last name. Other arguments as they are."""
+    keys = {key.rpartition(".")[2]: key for key, field in _leaves(settings_type) if field.annotation is bool}
+    name = argument.removeprefix("--").replace("-", "_")
+    return f"{keys[name]}=true" if argument.startswith("--") and name in keys else argument
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -110,8 +118,7 @@ def _siblings(root: type[Settings], place: tuple[int | str, ...]) -> list[str]:
     node: type[Settings] | None = root
     for part in place[:-1]:
         if node and isinstance(part, str) and part in node.model_fields:
-            annotation = node.model_fields[part].annotation
-            node = annotation if isinstance(annotation, type) and issubclass(annotation, Settings) else None
+            node = _branch(node.model_fields[part])
         elif isinstance(part, str):
             node = next((kind for kind in get_args(get_args(Transform)[0]) if _kind(kind) == part), None)
     prefix = "" if node is None or "kind" in node.model_fields else "".join(f"{part}." for part in place[:-1])
@@ -142,10 +149,17 @@ def explain(settings_type: type[Settings], command: str) -> str:
 
 def _leaves(node: type[Settings], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, field in node.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-            yield from _leaves(field.annotation, f"{prefix}{name}.")
+        branch = _branch(field)
+        if branch:
+            yield from _leaves(branch, f"{prefix}{name}.")
         else:
             yield prefix + name, field
+
+
+def _branch(field: FieldInfo) -> type[Settings] | None:
+    """The settings below a key, which may be optional; None if it holds a value."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), None)
 
 
 def _type_name(field: FieldInfo) -> str:

@@ -1,18 +1,26 @@
 """The manifest: what a dataset is. Written last, in one atomic replace; a dataset without one does not exist."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.config import InputError, digest_of
+from pipelines.dataset.storage import Address, Location
 
 FILE_NAME = "manifest.json"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 SplitName = Literal["train", "val"]
+
+_SIDES = (32, 64, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 2048, 4096)
+HISTOGRAM_EDGES: Final = {
+    "source height": _SIDES,
+    "source width": _SIDES,
+    "stored bytes": tuple(2**power for power in range(8, 22)),
+}
+"""What is counted of every image, and where a bin ends and the next begins: pixels, pixels, bytes."""
 
 
 class _Record(BaseModel):
@@ -55,16 +63,26 @@ class Statistics(_Record):
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    covariance: tuple[tuple[float, ...], ...]
+    """Of the channels with each other."""
     eigenvalues: tuple[float, ...]
     """Of the channels' covariance, largest first."""
     eigenvectors: tuple[tuple[float, ...], ...]
     """A row a channel, a column an eigenvalue: PCA lighting adds eigenvectors @ (alpha * eigenvalues)."""
 
 
+class Histogram(_Record):
+    """How many images have a value in each bin; images are counted once, not once a variant."""
+
+    edges: tuple[int, ...]
+    counts: tuple[int, ...]
+    """One more than edges: below the first, from each edge up to the next, from the last up."""
+
+
 class Manifest(_Record):
     """A dataset: its files, classes and statistics, and what it was made from."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     version: str
     """Folder, beside the manifest, that the files lie in: `v-<digest of the work asked for>`."""
     digest: str
@@ -75,13 +93,19 @@ class Manifest(_Record):
     classes: tuple[ImageClass, ...]
     channels: Literal[1, 3]
     image_format: Literal["jpeg", "png"]
+    variants: tuple[str, ...]
+    """What the column `variant` numbers: the image itself, then offline augmentations of training images."""
     statistics: Statistics
+    histograms: dict[str, Histogram]
+    """By name, of both splits."""
     source: str
     """Where the images came from, for people."""
     configuration: dict[str, Any]
     """Settings of the job that made it."""
+    run_id: str | None = None
+    """MLflow run that holds its report."""
 
-    def split(self, name: SplitName, root: Path) -> Split:
+    def split(self, name: SplitName, root: Address) -> Split:
         """That split; an InputError if it has no images."""
         split = self.splits[name]
         if not split.rows:
@@ -95,22 +119,16 @@ def content_digest(splits: dict[SplitName, Split]) -> str:
     return digest_of({name: [file.model_dump(mode="json") for file in split.files] for name, split in splits.items()})
 
 
-def write_manifest(manifest: Manifest, root: Path) -> None:
+def write_manifest(manifest: Manifest, root: Address) -> None:
     """Make `root` be this dataset: readers see the manifest before or this one, never a part."""
-    temporary = root / f"{FILE_NAME}.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(manifest.model_dump_json(indent=1))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(root / FILE_NAME)
-    sync_folder(root)
+    (Location.at(root) / FILE_NAME).write_bytes(manifest.model_dump_json(indent=1).encode())
 
 
-def read_manifest(root: Path) -> Manifest:
+def read_manifest(root: Address) -> Manifest:
     """The dataset at `root`; an InputError that names the file if there is none or it is damaged."""
-    path = root / FILE_NAME
+    location = Location.at(root) / FILE_NAME
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json(location.read_bytes())
     except FileNotFoundError:
         raise InputError(
             f"{root}: no dataset here ({FILE_NAME} is missing); make one with jobs/preprocess.py"
@@ -118,34 +136,37 @@ def read_manifest(root: Path) -> Manifest:
     except NotADirectoryError:
         raise InputError(f"{root}: not a folder; a dataset is the folder that {FILE_NAME} lies in") from None
     except ValidationError as error:
-        raise InputError(f"{path}: not a manifest of format {FORMAT_VERSION}: {error}") from None
+        first = error.errors()[0]
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise InputError(
+            f"{location}: not a manifest of format {FORMAT_VERSION} ({what}); "
+            "preprocess again, or use the Strata that wrote it"
+        ) from None
 
 
-def find_damage(manifest: Manifest, root: Path) -> str | None:
-    """What the first missing or altered file is and how, by its size and checksum; None if all is well."""
-    for split in manifest.splits.values():
-        for file in split.files:
-            path = root / manifest.version / file.path
-            if not path.is_file():
-                return f"{path} is missing"
-            if path.stat().st_size != file.size_bytes or sha256_of(path) != file.sha256:
-                return f"{path} was altered"
-    return None
+def find_damage(manifest: Manifest, root: Address) -> dict[str, str]:
+    """What is wrong with each missing or altered file, by its path in the version, going by size and checksum."""
+    folder = Location.at(root) / manifest.version
+    damage: dict[str, str] = {}
+    for file in (file for split in manifest.splits.values() for file in split.files):
+        location = folder / file.path
+        size = location.size_bytes
+        if size is None:
+            damage[file.path] = f"{location} is missing"
+        elif size != file.size_bytes or checksum_of(location) != file.sha256:
+            damage[file.path] = f"{location} was altered"
+    return damage
 
 
 def sha256_of(path: Path) -> str:
-    """Checksum of a file, in hexadecimal."""
+    """Checksum of a local file, in hexadecimal."""
+    return checksum_of(Location.at(path))
+
+
+def checksum_of(location: Location) -> str:
+    """sha256 of a file wherever it lies, in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with location.open() as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def sync_folder(folder: Path) -> None:
-    """Have a rename inside `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,9 +7,7 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import torch
@@ -17,11 +15,12 @@ from torch import Tensor
 
 from pipelines.config import InputError, LoaderSettings
 from pipelines.dataset import columns
-from pipelines.dataset.codec import DecodeError, Image, decode
 from pipelines.dataset.manifest import Manifest, SplitName
+from pipelines.dataset.storage import Address, Location
+from pipelines.images.codec import DecodeError, Image, decode
+from pipelines.images.transforms import PrincipalComponents, compose
 from pipelines.loading.plan import PADDING, EpochPlan, Window, row_generator
 from pipelines.loading.reader import RowGroupReader
-from pipelines.loading.transforms import compose
 
 PADDING_LABEL = PADDING
 
@@ -54,7 +53,7 @@ class Loader:
     exactly once over all workers, the last batch padded.
     """
 
-    root: Path
+    root: Address
     manifest: Manifest
     split: SplitName
     settings: LoaderSettings
@@ -94,7 +93,7 @@ class Loader:
         lanes = plan.lanes_of(self.rank, self.workers)
         windows = plan.reading_order(lanes, start_step)
         order = [segment.group for window in windows for segment in window.segments]
-        folder = self.root / self.manifest.version
+        folder = Location.at(self.root) / self.manifest.version
         split = self.manifest.split(self.split, self.root)
         with (
             ThreadPoolExecutor(self.settings.decode_threads, "decode") as threads,
@@ -107,7 +106,11 @@ class Loader:
 
     def _decode(self, rows: list[_Row | None], epoch: int, threads: ThreadPoolExecutor) -> Batch:
         training = self.split == "train"
-        transform = compose(self.settings.train_transforms if training else self.settings.val_transforms)
+        statistics = self.manifest.statistics
+        transform = compose(
+            self.settings.train_transforms if training else self.settings.val_transforms,
+            PrincipalComponents(statistics.eigenvalues, statistics.eigenvectors),
+        )
         channels = self.manifest.channels
 
         def pixels(row: _Row | None) -> Image | None:
@@ -202,6 +205,3 @@ def prefetched(items: Generator[Batch, None, None], depth: int) -> Generator[Bat
     finally:
         closed.set()
         thread.join()
-
-
-cv2.setNumThreads(0)  # the decode threads are the parallelism; OpenCV's own would compete with them

@@ -1,12 +1,10 @@
 """Petastorm's reader, told which row groups to read in which order. The one home of Petastorm's reading side."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from petastorm.arrow_reader_worker import ArrowReaderWorker
-from petastorm.fs_utils import FilesystemResolver
 from petastorm.reader import Reader
 from petastorm.workers_pool import EmptyResultError
 from petastorm.workers_pool.thread_pool import ThreadPool
@@ -15,6 +13,8 @@ from petastorm.workers_pool.ventilator import ConcurrentVentilator
 from pipelines.config import InputError
 from pipelines.dataset import columns
 from pipelines.dataset.manifest import Split
+from pipelines.dataset.petastorm_files import petastorm_files
+from pipelines.dataset.storage import Location
 
 READ_COLUMNS = [columns.KEY, columns.IMAGE, columns.LABEL]
 
@@ -56,19 +56,19 @@ class RowGroupReader(Reader):  # type: ignore[misc]  # Petastorm has no types
     Petastorm's own sharding and shuffling are off: docs/adr/0003 says why.
     """
 
-    def __init__(self, folder: Path, split: Split, order: Sequence[int], threads: int) -> None:
+    def __init__(self, folder: Location, split: Split, order: Sequence[int], threads: int) -> None:
         self._order = order
         self._place = 0
         self._early: dict[int, pa.Table | InputError] = {}
         self._groups = [(file.path, group, rows) for file in split.files for group, rows in enumerate(file.row_groups)]
-        paths = [folder / file.path for file in split.files]
-        for path in paths:
-            if not path.is_file():
-                raise InputError(f"{path}: missing, though the manifest names it; preprocess again")
+        files = [folder / file.path for file in split.files]
+        for file in files:
+            if file.size_bytes is None:
+                raise InputError(f"{file}: missing, though the manifest names it; preprocess again")
         try:
             super().__init__(
-                FilesystemResolver("file:///").filesystem(),
-                [str(path) for path in paths],
+                petastorm_files(folder),
+                [file.path for file in files],
                 schema_fields=READ_COLUMNS,
                 reader_pool=ThreadPool(threads),
                 shuffle_row_groups=False,

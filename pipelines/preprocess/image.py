@@ -1,6 +1,6 @@
 """One image: encoded bytes in, a stored image or a named reject out. Pure: no Spark, no files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -8,9 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import ImageSettings
-from pipelines.dataset.codec import DecodeError, Image, decode, encode
+from pipelines.images.codec import Image, encode
+from pipelines.images.formats import (
+    FormatReason,
+    Header,
+    ImageError,
+    orientation_of,
+    read_header,
+    read_pixels,
+    turned,
+)
+from pipelines.images.transforms import resize, shorter_side_to
 
-Reason = Literal["empty", "decode_error", "too_long"]
+SourceReason = Literal["unreadable", "unsafe_path", "no_label"]
+"""Why a source gives no bytes or no label for something that it lists."""
+
+Reason = FormatReason | SourceReason
 
 LONGEST_SIDE = 65_500
 """Pixels; JPEG holds no more."""
@@ -23,10 +36,18 @@ class Stored:
     encoded: bytes
     height: int
     width: int
+    source_height: int
+    source_width: int
     pixel_sum: NDArray[np.int64]
-    """(C,), over all pixels."""
+    """(C,), over all pixels, before a lossy encoding."""
     product_sum: NDArray[np.int64]
     """(C, C), of the products of channels, over all pixels."""
+
+    def without_bytes(self) -> "Stored":
+        return replace(self, encoded=b"")
+
+    def with_bytes(self, encoded: bytes) -> "Stored":
+        return replace(self, encoded=encoded)
 
 
 @dataclass(frozen=True)
@@ -37,45 +58,95 @@ class Reject:
     detail: str
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """An image that may be used, upright if that was asked for, and not smaller than needed."""
+
+    pixels: Image
+    height: int
+    """Of the whole image, which `pixels` may hold at a smaller scale; likewise the width."""
+    width: int
+    keeps_bytes: bool
+    """Its own bytes are what shall be stored."""
+
+
 def process(raw: bytes, settings: ImageSettings) -> Stored | Reject:
     """Decode, resize and encode one image, as the settings ask."""
-    if not raw:
-        return Reject("empty", "0 bytes")
     try:
-        decoded = decode(raw, settings.channels)
-    except DecodeError as error:
-        return Reject("decode_error", str(error))
-    height, width = target_size(decoded, settings)
-    if max(height, width) > LONGEST_SIDE:
-        return Reject("too_long", f"{decoded.shape[0]} x {decoded.shape[1]} pixels would become {height} x {width}")
-    pixels = resize(decoded, height, width)
-    channels = pixels.shape[2]
-    flat = pixels.reshape(-1, channels).astype(np.float64)
-    return Stored(
-        encode(pixels, settings.format, settings.quality),
-        height,
-        width,
-        flat.sum(0).astype(np.int64),  # whole numbers far below 2**53: exact, so independent of order
-        (flat.T @ flat).astype(np.int64),
-    )
+        decoded = read_image(raw, settings)
+    except ImageError as error:
+        return Reject(error.reason, str(error))
+    if decoded.keeps_bytes:
+        return store(decoded.pixels, decoded, settings, raw)
+    return store(resize(decoded.pixels, *target_size(decoded.height, decoded.width, settings)), decoded, settings)
 
 
-def target_size(pixels: Image, settings: ImageSettings) -> tuple[int, int]:
-    """(height, width) that the settings ask for."""
+def read_image(raw: bytes, settings: ImageSettings, whole: bool = False) -> Decoded:
+    """Decode after checking the header. Raises ImageError.
+
+    whole: at its own size, whatever size the settings ask for.
+    """
+    header = read_header(raw)
+    orientation = orientation_of(raw) if settings.orientation == "apply" else 1
+    lies_on_its_side = orientation >= 5
+    height, width = (header.width, header.height) if lies_on_its_side else (header.height, header.width)
+    _check_size(height, width, settings)
+    keeps_bytes = orientation == 1 and _keeps_bytes(header, settings)
+    at_least = (0, 0) if whole or keeps_bytes else target_size(height, width, settings)
+    if lies_on_its_side:
+        at_least = at_least[::-1]
+    pixels = turned(read_pixels(raw, header, settings.channels, at_least), orientation)
+    return Decoded(pixels, height, width, keeps_bytes)
+
+
+def store(pixels: Image, decoded: Decoded, settings: ImageSettings, raw: bytes | None = None) -> Stored:
+    """`pixels` encoded, or with `raw` for their encoding, and their sums."""
+    pixel_sum, product_sum = _sums(pixels)
     height, width, _ = pixels.shape
+    encoded = encode(pixels, settings.format, settings.quality) if raw is None else raw
+    return Stored(encoded, height, width, decoded.height, decoded.width, pixel_sum, product_sum)
+
+
+def target_size(height: int, width: int, settings: ImageSettings) -> tuple[int, int]:
+    """(height, width) that the settings ask for."""
     if settings.resize == "square":
         return settings.size, settings.size
     if settings.resize == "none":
         return height, width
-    scale = settings.size / min(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
+    return shorter_side_to(height, width, settings.size)
 
 
-def resize(pixels: Image, height: int, width: int) -> Image:
-    """Averaging areas on the way down, cubic on the way up."""
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    down = height * width < pixels.shape[0] * pixels.shape[1]
-    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if down else cv2.INTER_CUBIC)
-    # OpenCV drops a channel axis of one.
-    return np.asarray(resized, np.uint8).reshape(height, width, pixels.shape[2])
+def _check_size(height: int, width: int, settings: ImageSettings) -> None:
+    if min(height, width) < settings.min_side:
+        raise ImageError("too_small", f"{height} x {width} pixels, image.min_side is {settings.min_side}")
+    if height * width > settings.max_pixels:
+        raise ImageError("too_large", f"{height} x {width} pixels, image.max_pixels is {settings.max_pixels}")
+    target = target_size(height, width, settings)
+    if max(target) > LONGEST_SIDE:
+        raise ImageError("too_large", f"{height} x {width} pixels would become {target[0]} x {target[1]}")
+
+
+def _keeps_bytes(header: Header, settings: ImageSettings) -> bool:
+    same_encoding = settings.format == header.format.lower() == "jpeg"
+    same_colours = header.colours == "Gray" if settings.channels == 1 else header.colours in ("YCbCr", "RGB")
+    size = (header.height, header.width)
+    fits = {
+        "none": True,
+        "square": size == (settings.size, settings.size),
+        "shorter_side": min(size) <= settings.size,
+    }[settings.resize]
+    return settings.keep_small and same_encoding and same_colours and fits
+
+
+def _sums(pixels: Image) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sums of channels and of their products, exact: OpenCV adds squares of bytes far below 2**53.
+
+    Products of two channels come from squares, 2ab = a² + b² - (a - b)², for which OpenCV has vector code.
+    """
+    planes = cv2.split(pixels)
+    squares = np.array([round(cv2.norm(plane, cv2.NORM_L2SQR)) for plane in planes])
+    products = np.diag(squares)
+    for first, second in ((0, 1), (0, 2), (1, 2)) if len(planes) == 3 else ():
+        apart = round(cv2.norm(planes[first], planes[second], cv2.NORM_L2SQR))
+        products[first, second] = products[second, first] = (squares[first] + squares[second] - apart) // 2
+    return np.array([round(cv2.sumElems(plane)[0]) for plane in planes]), products

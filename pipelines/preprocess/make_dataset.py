@@ -1,11 +1,9 @@
 """The whole of preprocessing: a source to a published dataset."""
 
-import os
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,145 +16,216 @@ from pipelines.dataset.manifest import (
     FILE_NAME,
     FORMAT_VERSION,
     Manifest,
-    Split,
     SplitName,
     content_digest,
     find_damage,
     read_manifest,
-    sync_folder,
     write_manifest,
 )
+from pipelines.dataset.petastorm_files import petastorm_files
+from pipelines.dataset.storage import Location
 from pipelines.dataset.unischema import unischema
-from pipelines.preprocess.session import progress_lines
+from pipelines.images.transforms import PrincipalComponents
+from pipelines.preprocess.records import FileRecord, Journal, rejects_of
+from pipelines.preprocess.report import draw_report
 from pipelines.preprocess.shuffle import assign
-from pipelines.preprocess.sources import Item, Listing, list_source
-from pipelines.preprocess.statistics import statistics
-from pipelines.preprocess.write import RECORD_DDL, TASK_DDL, FileRecord, WriteFiles, pack
+from pipelines.preprocess.sources import list_source
+from pipelines.preprocess.sources.listing import Listing
+from pipelines.preprocess.statistics import histograms, split_of, statistics
+from pipelines.preprocess.variants import Variants
+from pipelines.preprocess.waves import FileTask, Waves, cut
+from pipelines.preprocess.write import WriteFiles
+
+LogReport = Callable[[Manifest, Location], str]
+"""Keeps a report somewhere, given the dataset and the report's folder; returns a run id."""
 
 
-def make_dataset(spark: SparkSession, settings: PreprocessSettings) -> Manifest:
+def make_dataset(spark: SparkSession, settings: PreprocessSettings, log: LogReport | None = None) -> Manifest:
     """Make the dataset that `settings` ask for and publish its manifest; if it is there already, only check it.
 
-    Raises InputError if the source is wrong, no image is usable or too many are rejected; a dataset that was published
-    before then stays as it was.
+    Raises InputError if the source is wrong, no image is usable, too many are rejected or a file cannot be written; a
+    dataset that was published before then stays as it was, and the same call goes on after what is written.
     """
-    root = settings.output.path.absolute()
-    if any(mark in str(root) for mark in "#?"):
-        raise InputError(f"output.path = {root}: Petastorm takes a path for a URL, so it must not have # or ?")
+    root = _root(settings)
     listing = list_source(settings.source)
     version = _version(settings, listing)
     if (made := _already_made(root, version)) is not None:
         print(f"{root} holds this very dataset already")
         return made
-    splits = assign(listing.items, settings)
-    print(
-        f"{listing.description}: {len(splits['train'])} images to train, {len(splits['val'])} to validate", flush=True
-    )
-    unfinished = root / f".{version}.{os.getpid()}.tmp"
-    records = _write(spark, settings, listing, splits, unfinished)
+    folder = root / version
+    records = _write(spark, settings, listing, folder)
+    _write_rejects(_rejects(records, listing), folder)
     manifest = _manifest(settings, listing, version, records)
-    for folder in (unfinished, *(path for path in unfinished.iterdir() if path.is_dir())):
-        sync_folder(folder)
-    shutil.rmtree(root / version, ignore_errors=True)  # damaged, or left by a job that ended before its manifest
-    unfinished.rename(root / version)
+    draw_report(manifest, folder, _rejects(records, listing))
+    if log:
+        manifest = manifest.model_copy(update={"run_id": log(manifest, folder / "report")})
     write_manifest(manifest, root)
+    if settings.output.prune:
+        _prune(root, version)
     return manifest
+
+
+def _root(settings: PreprocessSettings) -> Location:
+    root = Location.at(settings.output.path)
+    if any(mark in root.path for mark in "#?"):
+        raise InputError(f"output.path = {root}: Petastorm takes a path for a URL, so it must not have # or ?")
+    return root
 
 
 def _version(settings: PreprocessSettings, listing: Listing) -> str:
-    asked = settings.model_dump(mode="json", exclude={"output": {"path"}, "source": {"path"}})
+    asked = {
+        "source": settings.source.model_dump(mode="json", include={"class_names", "follow_links"}),
+        "output": settings.output.model_dump(mode="json", include={"rows_per_group", "rows_per_file"}),
+        **settings.model_dump(mode="json", include={"image", "augment", "val_fraction", "seed"}),
+    }
     return "v-" + digest_of([FORMAT_VERSION, asked, listing.fingerprint])[:12]
 
 
-def _already_made(root: Path, version: str) -> Manifest | None:
-    if not (root / FILE_NAME).exists():
+def _already_made(root: Location, version: str) -> Manifest | None:
+    if (root / FILE_NAME).size_bytes is None:
         return None
-    manifest = read_manifest(root)
+    try:
+        manifest = read_manifest(root)
+    except InputError as error:
+        print(f"{error}; it will be replaced", flush=True)
+        return None
     if manifest.version != version:
         return None
-    if damage := find_damage(manifest, root):
-        print(f"{damage}; making the dataset again", flush=True)
-        return None
-    return manifest
+    damage = find_damage(manifest, root)
+    for path, what in damage.items():
+        print(f"{what}; making it again", flush=True)
+        (root / version / path).remove()
+    return None if damage else manifest
 
 
-def _write(
-    spark: SparkSession,
-    settings: PreprocessSettings,
-    listing: Listing,
-    splits: dict[SplitName, list[Item]],
-    folder: Path,
-) -> list[FileRecord]:
-    """Write every image with Spark; the records of all files by name. Refuses too few usable ones."""
-    files = [file for name, items in splits.items() for file in _files(name, items, settings.output.rows_per_file)]
-    task = WriteFiles(str(folder), settings.image, settings.output.rows_per_group, listing.read)
-    with ExitStack() as stack:
-        for name, items in splits.items():
-            (folder / name).mkdir(parents=True)
-            if items:
-                schema = unischema(settings.image)
-                stack.enter_context(materialize_dataset(spark, f"file://{folder / name}", schema))
-        tasks = spark.createDataFrame(spark.sparkContext.parallelize(files, len(files)), TASK_DDL)
-        stack.enter_context(progress_lines(spark, "images", sum(map(len, splits.values())), len(files)))
-        records = [FileRecord.from_json(row.record) for row in tasks.mapInArrow(task, RECORD_DDL).collect()]
-        # In here: materialize_dataset reads what was written as it ends, and would stumble over nothing first.
-        _write_rejects(records, folder)
-        _refuse_unusable(records, len(listing.items), settings, folder)
+def _write(spark: SparkSession, settings: PreprocessSettings, listing: Listing, folder: Location) -> list[FileRecord]:
+    """Write every image and variant with Spark; the records of all files by path."""
+    splits = assign(listing, settings)
+    variants = Variants(settings.image, settings.augment, settings.seed)
+    numbers = tuple(range(len(variants.names)))
+    print(
+        f"{listing.description}: {len(splits['train'])} images to train"
+        f"{f' in {len(numbers)} variants' if len(numbers) > 1 else ''}, {len(splits['val'])} to validate",
+        flush=True,
+    )
+    rows_per_file = settings.output.rows_per_file
+    at_once = (0,) if variants.need_components else numbers
+    files = [
+        *cut("train/part", splits["train"], at_once, rows_per_file),
+        *cut("val/part", splits["val"], (0,), rows_per_file),
+    ]
+    images = len(listing.items) + len(listing.rejects)
+    check = partial(_refuse_rejects, listing=listing, images=images, settings=settings, folder=folder)
+    waves = Waves(spark, Journal(folder / "journal"), check, settings.output.files_per_wave)
+    with _petastorm_metadata(spark, settings, files, folder):
+        writer = WriteFiles(
+            folder, variants, settings.output.rows_per_group, listing.read, listing.root, listing.read_in_file_order
+        )
+        records = waves.write(files, writer)
+        _refuse_empty(records, listing, folder)
+        if len(numbers) > len(at_once):
+            components = statistics(_of(records, "train"))
+            lit = Variants(
+                settings.image,
+                settings.augment,
+                settings.seed,
+                PrincipalComponents(components.eigenvalues, components.eigenvectors),
+            )
+            more = list(cut("train/variants", splits["train"], numbers[1:], rows_per_file))
+            records += waves.write(more, WriteFiles(**(vars(writer) | {"variants": lit})))
     return sorted(records, key=lambda record: record.path)
 
 
-def _files(name: SplitName, items: Sequence[Item], rows_per_file: int) -> Iterator[tuple[str, bytes]]:
-    """The files of a split as rows of TASK_DDL."""
-    for number, start in enumerate(range(0, len(items), rows_per_file)):
-        yield f"{name}/part-{number:05d}.parquet", pack(items[start : start + rows_per_file])
+@contextmanager
+def _petastorm_metadata(
+    spark: SparkSession, settings: PreprocessSettings, files: Sequence[FileTask], folder: Location
+) -> Iterator[None]:
+    """After the block, the `_common_metadata` of each split that plain `petastorm.make_reader` wants."""
+    with ExitStack() as stack:
+        for split in sorted({task.path.split("/")[0] for task in files}):
+            place = folder / split
+            url = f"file:{place.path}"  # Petastorm would look for its own filesystem by any other scheme
+            factory = partial(petastorm_files, place)
+            schema = unischema(settings.image)
+            stack.enter_context(materialize_dataset(spark, url, schema, filesystem_factory=factory))
+        yield
+        for split in ("train", "val"):  # left by executors that were killed
+            for info in (folder / split).files():
+                if info.base_name.endswith(".tmp"):
+                    (folder / split / info.base_name).remove()
 
 
-def _write_rejects(records: Sequence[FileRecord], folder: Path) -> None:
-    rejects = [reject for record in records for reject in record.rejects]
+def _of(records: Sequence[FileRecord], split: SplitName) -> list[FileRecord]:
+    return [record for record in records if record.path.startswith(f"{split}/")]
+
+
+# --- rejects ------------------------------------------------------------------------------------
+
+
+def _rejects(records: Sequence[FileRecord], listing: Listing) -> list[dict[str, str]]:
+    unique = {reject["key"]: reject for reject in rejects_of(records)}  # variants reject their image once more
+    return [reject._asdict() for reject in listing.rejects] + list(unique.values())
+
+
+def _write_rejects(rejects: Sequence[dict[str, str]], folder: Location) -> None:
     if rejects:
-        (folder / "rejects").mkdir()
-        pq.write_table(pa.Table.from_pylist(rejects, columns.REJECTS), folder / "rejects" / "part-00000.parquet")
+        with (folder / "rejects" / "part-00000.parquet").writing() as temporary:
+            pq.write_table(pa.Table.from_pylist(rejects, columns.REJECTS), str(temporary))
 
 
-def _refuse_unusable(records: Sequence[FileRecord], images: int, settings: PreprocessSettings, folder: Path) -> None:
-    reasons = _reasons(records)
-    if not any(record.row_groups for record in records if record.path.startswith("train/")):
-        raise InputError(f"no training image is usable ({reasons}); each is listed in {folder}/rejects")
-    if sum(reasons.values()) > settings.max_reject_fraction * images:
+def _reasons(rejects: Sequence[dict[str, str]]) -> dict[str, int]:
+    return dict(sorted(Counter(reject["reason"] for reject in rejects).items()))
+
+
+def _told(rejects: Sequence[dict[str, str]], folder: Location) -> str:
+    first = f"; the first is {rejects[0]['uri']}: {rejects[0]['detail']}" if rejects else ""
+    return f"{_reasons(rejects)}{first}; each is listed in {folder / 'rejects'}"
+
+
+def _refuse_rejects(
+    records: Sequence[FileRecord], listing: Listing, images: int, settings: PreprocessSettings, folder: Location
+) -> None:
+    rejects = _rejects(records, listing)
+    if len(rejects) > settings.max_reject_fraction * images:
+        _write_rejects(rejects, folder)
         raise InputError(
-            f"{sum(reasons.values())} of {images} images were rejected ({reasons}), more than max_reject_fraction = "
-            f"{settings.max_reject_fraction} allows; each is listed in {folder}/rejects. Nothing was published"
+            f"{len(rejects)} of {images} images were rejected so far, more than max_reject_fraction = "
+            f"{settings.max_reject_fraction} allows: {_told(rejects, folder)}. Nothing was published"
         )
 
 
-def _reasons(records: Sequence[FileRecord]) -> dict[str, int]:
-    return dict(sorted(Counter(reject["reason"] for record in records for reject in record.rejects).items()))
+def _refuse_empty(records: Sequence[FileRecord], listing: Listing, folder: Location) -> None:
+    # Before Petastorm reads what was written, and stumbles over nothing.
+    if not any(record.row_groups for record in _of(records, "train")):
+        rejects = _rejects(records, listing)
+        _write_rejects(rejects, folder)
+        raise InputError(f"no training image is usable: {_told(rejects, folder)}")
+
+
+# --- the manifest -------------------------------------------------------------------------------
 
 
 def _manifest(settings: PreprocessSettings, listing: Listing, version: str, records: Sequence[FileRecord]) -> Manifest:
-    by_split: dict[SplitName, list[FileRecord]] = {
-        name: [record for record in records if record.path.startswith(f"{name}/")] for name in ("train", "val")
-    }
-    splits = {name: _split(members, len(listing.classes)) for name, members in by_split.items()}
+    names: tuple[SplitName, ...] = ("train", "val")
+    splits = {name: split_of(_of(records, name), len(listing.classes)) for name in names}
     return Manifest(
         version=version,
         digest=content_digest(splits),
         splits=splits,
-        rejects=_reasons(records),
+        rejects=_reasons(_rejects(records, listing)),
         classes=listing.classes,
         channels=settings.image.channels,
         image_format=settings.image.format,
-        statistics=statistics(by_split["train"]),
+        variants=Variants(settings.image, settings.augment, settings.seed).names,
+        statistics=statistics(_of(records, "train")),
+        histograms=histograms(records),
         source=listing.description,
-        configuration=settings.model_dump(mode="json"),
+        configuration=settings.shown(),
     )
 
 
-def _split(records: Sequence[FileRecord], classes: int) -> Split:
-    counts = Counter[int]()
-    for record in records:
-        counts.update(record.class_counts)
-    return Split(
-        files=tuple(record.parquet_file() for record in records if record.row_groups),
-        class_counts=tuple(counts[label] for label in range(classes)),
-    )
+def _prune(root: Location, version: str) -> None:
+    for name in root.folders():
+        if name != version and name.lstrip(".").startswith("v-"):
+            (root / name).remove()
+            print(f"removed {root / name}")

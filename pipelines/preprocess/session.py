@@ -38,28 +38,48 @@ def _packed_code() -> Path:
     return archive
 
 
-@contextmanager
-def progress_lines(spark: SparkSession, what: str, items: int, tasks: int) -> Iterator[None]:
-    """While the block runs a Spark action, a line every few seconds: done, rate and time left.
+class Progress:
+    """How far a job of many Spark actions is, for a line every few seconds."""
 
-    items: what the action works on in all, spread evenly over its `tasks` tasks.
-    """
-    done = threading.Event()
-    tracker = spark.sparkContext.statusTracker()
-    start = time.monotonic()
+    def __init__(self, spark: SparkSession, what: str, items: int) -> None:
+        self._tracker = spark.sparkContext.statusTracker()
+        self._what, self._items = what, items
+        self._start = time.monotonic()
+        self._finished = 0
+        self._tasks, self._in_wave = 0, 0
+
+    @contextmanager
+    def wave(self, tasks: int, items: int) -> Iterator[None]:
+        """One action of `tasks` tasks that work on `items` items in all; they count when it ends well."""
+        self._tasks, self._in_wave = tasks, items
+        yield
+        self._finished = min(self._items, self._finished + items)
+        self._in_wave = 0
+
+    def line(self) -> str:
+        """Done, rate and time left."""
+        stages = [info for stage in self._tracker.getActiveStageIds() if (info := self._tracker.getStageInfo(stage))]
+        share = sum(info.numCompletedTasks for info in stages) / max(1, self._tasks)
+        done = min(self._items, self._finished + share * self._in_wave)
+        elapsed = time.monotonic() - self._start
+        left = f"{(self._items - done) * elapsed / done:.0f} s left" if done else "no file finished yet"
+        return f"  {self._what}: {done:.0f} of {self._items}, {done / elapsed:.0f}/s, {left}"
+
+
+@contextmanager
+def progress_lines(spark: SparkSession, what: str, items: int) -> Iterator[Progress]:
+    """While the block runs Spark actions on `items` items, a line every few seconds."""
+    ended = threading.Event()
+    progress = Progress(spark, what, items)
 
     def report() -> None:
-        while not done.wait(PROGRESS_EVERY_S):
-            stages = [info for stage in tracker.getActiveStageIds() if (info := tracker.getStageInfo(stage))]
-            share = sum(info.numCompletedTasks for info in stages) / max(1, tasks)
-            elapsed = time.monotonic() - start
-            left = f"{elapsed / share - elapsed:.0f} s left" if share else "no task finished yet"
-            print(f"  {what}: {share * items:.0f} of {items}, {share * items / elapsed:.0f}/s, {left}", flush=True)
+        while not ended.wait(PROGRESS_EVERY_S):
+            print(progress.line(), flush=True)
 
     thread = threading.Thread(target=report, daemon=True)
     thread.start()
     try:
-        yield
+        yield progress
     finally:
-        done.set()
+        ended.set()
         thread.join()

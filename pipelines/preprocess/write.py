@@ -5,147 +5,178 @@ bytes never cross between Python and the JVM, row groups hold exactly the rows a
 reading. A file has a fixed name and, for a fixed input, fixed bytes: a task that is retried writes the same again.
 """
 
-import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+import errno
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.config import ImageSettings
+from pipelines.config import InputError
 from pipelines.dataset import columns
-from pipelines.dataset.manifest import ParquetFile, sha256_of
-from pipelines.preprocess.image import Reject, Stored, process
-from pipelines.preprocess.sources import Item
+from pipelines.dataset.manifest import sha256_of
+from pipelines.dataset.storage import Location
+from pipelines.preprocess.image import Reject, Stored
+from pipelines.preprocess.records import FileRecord
+from pipelines.preprocess.shuffle import place_in_file
+from pipelines.preprocess.sources.listing import LISTED, WHOLE_FILE, Reader
+from pipelines.preprocess.variants import Variants
 
-LISTED = pa.schema(
-    [("key", pa.string()), ("uri", pa.string()), ("offset", pa.int64()), ("length", pa.int64()), ("label", pa.int32())]
-)
-
-TASK_DDL = "path string, listing binary"
+TASK_DDL = "path string, variants array<int>, listing binary"
 """Spark's schema of what comes in: a row a file, with its items packed, so that a task is small to send."""
 
 RECORD_DDL = "record string"
 """Spark's schema of what comes out: a FileRecord as JSON."""
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-def pack(items: Sequence[Item]) -> bytes:
+
+def pack(items: pa.Table) -> bytes:
     """The items of one file, in order, as a compressed Arrow stream of LISTED."""
-    columns_of_items = list(zip(*items, strict=True))
-    table = pa.table([pa.array(values) for values in columns_of_items[: len(LISTED)]], LISTED.names).cast(LISTED)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, LISTED, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
-        stream.write_table(table)
+        stream.write_table(items)
     return bytes(sink.getvalue())
 
 
-@dataclass
-class FileRecord:
-    """What a task tells the driver of one file it wrote (or did not, if every image was rejected)."""
-
-    path: str
-    row_groups: list[int] = field(default_factory=list)
-    size_bytes: int = 0
-    sha256: str = ""
-    class_counts: dict[int, int] = field(default_factory=dict)
-    pixels: int = 0
-    pixel_sum: list[int] = field(default_factory=list)
-    product_sum: list[list[int]] = field(default_factory=list)
-    rejects: list[dict[str, str]] = field(default_factory=list)
-
-    def to_json(self) -> str:
-        return json.dumps(self.__dict__)
-
-    @staticmethod
-    def from_json(text: str) -> "FileRecord":
-        record = FileRecord(**json.loads(text))
-        record.class_counts = {int(label): count for label, count in record.class_counts.items()}
-        return record
-
-    def parquet_file(self) -> ParquetFile:
-        return ParquetFile(
-            path=self.path, row_groups=tuple(self.row_groups), size_bytes=self.size_bytes, sha256=self.sha256
-        )
+class _Row(NamedTuple):
+    key: str
+    label: int
+    variant: int
+    stored: Stored
 
 
 @dataclass(frozen=True)
 class WriteFiles:
     """Writes the files that a partition lists. An instance travels to the executors."""
 
-    folder: str
+    folder: Location
     """The version's folder, which every executor can write to."""
-    image: ImageSettings
+    variants: Variants
     rows_per_group: int
-    read: Callable[[str, int, int], bytes]
+    read: Reader
+    root: str
+    """Of the source, for people."""
+    in_file_order: bool
+    """The source wants the items of one file read in ascending order."""
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Record batches of TASK_DDL to record batches of RECORD_DDL."""
         for batch in batches:
-            for path, listing in zip(*batch.columns, strict=True):
-                rows = pa.ipc.open_stream(listing.as_buffer()).read_all().to_pylist()
-                record = self.write_file(path.as_py(), rows)
+            for path, numbers, listing in zip(*batch.columns, strict=True):
+                items = pa.ipc.open_stream(listing.as_buffer()).read_all()
+                record = self.write_file(path.as_py(), numbers.as_py(), items)
                 yield pa.RecordBatch.from_pydict({"record": [record.to_json()]})
 
-    def write_file(self, path: str, rows: Iterable[dict[str, Any]]) -> FileRecord:
-        """One Parquet file; it appears under its name only when whole and flushed to disk."""
+    def write_file(self, path: str, numbers: Sequence[int], items: pa.Table) -> FileRecord:
+        """One Parquet file of these variants of these items; it appears under its name only when whole and durable."""
         record = FileRecord(path)
-        target = Path(self.folder, path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
-            # An image is compressed already; a second compression costs time and saves nothing.
-            with (
-                temporary.open("wb") as file,
-                pq.ParquetWriter(file, columns.IMAGES, compression="none", use_dictionary=False) as parquet,
-            ):
-                for table in self._row_groups(rows, record):
-                    parquet.write_table(table)
-                    record.row_groups.append(table.num_rows)
-                parquet.close()
-                file.flush()
-                os.fsync(file.fileno())
-            if record.row_groups:
-                record.size_bytes = temporary.stat().st_size
-                record.sha256 = sha256_of(temporary)
-                temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+            with ExitStack() as stack:
+                rows = self._rows(items, numbers, record)
+                if self.in_file_order or len(numbers) > 1:
+                    rows = stack.enter_context(_Spool(rows, self.variants.seed)).in_place()
+                self._write(self.folder / path, _row_groups(rows, self.rows_per_group), record)
+        except (OSError, InputError) as error:
+            # The driver decides whether to try again; Spark would do so at once and bury the reason.
+            no_room = isinstance(error, OSError) and error.errno in _NO_ROOM
+            return FileRecord(path, failure=f"{error}", kind_of_failure=_kind(error, no_room))
         return record
 
-    def _row_groups(self, rows: Iterable[dict[str, Any]], record: FileRecord) -> Iterator[pa.Table]:
-        pending: list[dict[str, Any]] = []
-        for row in rows:
-            stored = process(self.read(row["uri"], row["offset"], row["length"]), self.image)
-            if isinstance(stored, Reject):
-                record.rejects.append(
-                    {"key": row["key"], "uri": row["uri"], "reason": stored.reason, "detail": stored.detail}
-                )
+    def _write(self, target: Location, groups: Iterator[pa.Table], record: FileRecord) -> None:
+        first = next(groups, None)
+        if first is None:
+            return  # every image was rejected
+        with target.writing() as temporary:
+            # An image is compressed already; a second compression costs time and saves nothing.
+            with pq.ParquetWriter(str(temporary), columns.IMAGES, compression="none", use_dictionary=False) as parquet:
+                for table in chain([first], groups):
+                    parquet.write_table(table)
+                    record.row_groups.append(table.num_rows)
+            record.size_bytes = temporary.stat().st_size
+            record.sha256 = sha256_of(temporary)
+
+    def _rows(self, items: pa.Table, numbers: Sequence[int], record: FileRecord) -> Iterator[_Row]:
+        if self.in_file_order:
+            items = items.sort_by([("file", "ascending"), ("offset", "ascending")])
+        for item in chain.from_iterable(batch.to_pylist() for batch in items.to_batches(256)):
+            key, label = item["key"], item["label"]
+            raw = self._bytes_of(item)
+            if isinstance(raw, Reject):
+                record.reject(key, f"{self.root}/{item['file']}", raw)
                 continue
-            _count(record, row["label"], stored)
-            pending.append(
-                {
-                    columns.KEY: row["key"],
-                    columns.IMAGE: stored.encoded,
-                    columns.LABEL: row["label"],
-                    columns.HEIGHT: stored.height,
-                    columns.WIDTH: stored.width,
-                    columns.VARIANT: 0,
-                }
-            )
-            if len(pending) == self.rows_per_group:
-                yield pa.Table.from_pylist(pending, columns.IMAGES)
-                pending = []
-        if pending:
-            yield pa.Table.from_pylist(pending, columns.IMAGES)
+            for number in numbers:
+                stored = self.variants.make(raw, key, number)
+                if isinstance(stored, Reject):
+                    record.reject(key, f"{self.root}/{item['file']}", stored)
+                    break  # the other variants would be rejected too
+                record.count(label, number, stored)
+                yield _Row(key, label, number, stored)
+
+    def _bytes_of(self, item: dict[str, Any]) -> bytes | Reject:
+        try:
+            return self.read(item["file"], item["offset"], item["length"])
+        except (FileNotFoundError, PermissionError) as error:
+            if item["length"] != WHOLE_FILE:
+                raise  # a tar, and so thousands of images, cannot be read from here
+            return Reject("unreadable", f"{type(error).__name__}: {error}")
 
 
-def _count(record: FileRecord, label: int, stored: Stored) -> None:
-    record.class_counts[label] = record.class_counts.get(label, 0) + 1
-    record.pixels += stored.height * stored.width
-    zero = np.zeros_like(stored.product_sum)
-    record.pixel_sum = (np.array(record.pixel_sum or zero[0]) + stored.pixel_sum).tolist()
-    record.product_sum = (np.array(record.product_sum or zero) + stored.product_sum).tolist()
+def _kind(error: Exception, no_room: bool) -> str:
+    return "no_room" if no_room else "input" if isinstance(error, InputError) else "io"
+
+
+def _row_groups(rows: Iterator[_Row], size: int) -> Iterator[pa.Table]:
+    pending: list[_Row] = []
+    for row in rows:
+        pending.append(row)
+        if len(pending) == size:
+            yield _table(pending)
+            pending = []
+    if pending:
+        yield _table(pending)
+
+
+def _table(rows: Sequence[_Row]) -> pa.Table:
+    arrays = {
+        columns.KEY: [row.key for row in rows],
+        columns.IMAGE: [row.stored.encoded for row in rows],
+        columns.LABEL: [row.label for row in rows],
+        columns.HEIGHT: [row.stored.height for row in rows],
+        columns.WIDTH: [row.stored.width for row in rows],
+        columns.VARIANT: [row.variant for row in rows],
+    }
+    return pa.Table.from_pydict(arrays, columns.IMAGES)
+
+
+class _Spool:
+    """Rows of one file that come in the order they are read and leave in the order they are stored.
+
+    Their encoded images wait in an unnamed temporary file, so that memory does not grow with the size of a file.
+    """
+
+    def __init__(self, rows: Iterator[_Row], seed: int) -> None:
+        self._rows = rows
+        self._seed = seed
+
+    def __enter__(self) -> "_Spool":
+        self._file = tempfile.TemporaryFile(prefix="strata-")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def in_place(self) -> Iterator[_Row]:
+        """All rows, in the order of their hashes."""
+        waiting: list[tuple[int, int, int, _Row]] = []
+        for row in self._rows:
+            start, length = self._file.tell(), self._file.write(row.stored.encoded)
+            place = place_in_file(self._seed, row.key, row.variant)
+            waiting.append((place, start, length, row._replace(stored=row.stored.without_bytes())))
+        for _, start, length, row in sorted(waiting, key=lambda entry: (entry[0], entry[3].key)):
+            self._file.seek(start)
+            yield row._replace(stored=row.stored.with_bytes(self._file.read(length)))

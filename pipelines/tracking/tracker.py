@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from pipelines.config import InputError, TrackingSettings
 from pipelines.dataset.manifest import Manifest
+from pipelines.dataset.storage import Address, Location
 from pipelines.tracking.figures import learning_curves
 
 PARENT_TAG = "mlflow.parentRunId"
@@ -128,10 +129,15 @@ class MlflowTracker:
         """A small file among the run's artifacts."""
         self._client.log_text(self.run_id, text, name)
 
-    def log_dataset(self, root: Path, manifest: Manifest, context: str) -> None:
+    def log_file(self, path: Path, folder: str) -> None:
+        """A local file, into a folder of the run's artifacts."""
+        self._client.log_artifact(self.run_id, str(path), folder)
+
+    def log_dataset(self, root: Address, manifest: Manifest, context: str) -> None:
         """The dataset the run used, by its digest."""
-        source = LocalArtifactDatasetSource(str(root.absolute()))
-        dataset = MetaDataset(source, name=root.name, digest=manifest.digest[:36])  # type: ignore[abstract]
+        location = Location.at(root)
+        source = LocalArtifactDatasetSource(str(location))
+        dataset = MetaDataset(source, name=location.name, digest=manifest.digest[:36])  # type: ignore[abstract]
         used = DatasetInput(dataset._to_mlflow_entity(), [InputTag(MLFLOW_DATASET_CONTEXT, context)])
         self._client.log_inputs(self.run_id, datasets=[used])
         self.log_tags({"strata.dataset_digest": manifest.digest})

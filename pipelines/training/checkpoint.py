@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from pipelines.config import InputError
-from pipelines.dataset.manifest import sync_folder
+from pipelines.dataset.storage import sync
 from pipelines.training.workers import Workers
 
 KEEP = 2
@@ -82,7 +82,7 @@ def save(checkpoint: Checkpoint, folder: Path) -> Path:
         os.fsync(file.fileno())
     Checkpoint.from_bytes(temporary.read_bytes(), str(temporary))
     temporary.replace(path)
-    sync_folder(folder)
+    sync(folder)
     for old in newest_first(folder)[KEEP:]:
         old.unlink()
     return path

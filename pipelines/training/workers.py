@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch.optim import Optimizer
 
 from pipelines.config import InputError
 from pipelines.dataset.manifest import Manifest, read_manifest
+from pipelines.dataset.storage import Address
 
 
 class Workers(Protocol):
@@ -130,7 +130,7 @@ def connected() -> Iterator[Workers]:
         raise
 
 
-def share_manifest(root: Path, workers: Workers) -> Manifest:
+def share_manifest(root: Address, workers: Workers) -> Manifest:
     """The dataset at `root` as rank 0 reads it, on every worker: one published meanwhile must not come between them."""
     content = read_manifest(root).model_dump_json().encode() if workers.rank == 0 else None
     return Manifest.model_validate_json(workers.share_bytes(content))

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from tests.conftest import REPOSITORY
-from tests.pipelines.preprocess.test_sources import write_idx
+from tests.pipelines.preprocess.sources.builders import write_idx
 
 TIMEOUT_S = 240
 

@@ -1,4 +1,3 @@
-from pathlib import Path
 
 import pytest
 
@@ -136,9 +135,31 @@ def _leaves_without_text(settings_type):
 
 
 def test_training_identity_ignores_where_and_how_fast_but_not_what():
-    base = {"dataset": Path("data"), "model": {"name": "lenet5_modern"}}
+    base = {"dataset": "data", "model": {"name": "lenet5_modern"}}
     identity = TrainSettings.model_validate(base).identity("digest")
-    same = base | {"device": "cpu", "name": "x", "loader": {"decode_threads": 7}, "dataset": Path("elsewhere/data")}
+    same = base | {"device": "cpu", "name": "x", "loader": {"decode_threads": 7}, "dataset": "elsewhere/data"}
     assert TrainSettings.model_validate(same).identity("digest") == identity
     assert TrainSettings.model_validate(base | {"seed": 1}).identity("digest") != identity
     assert TrainSettings.model_validate(base).identity("another digest") != identity
+
+
+@pytest.fixture
+def digits_conf(tmp_path):
+    path = tmp_path / "digits.yaml"
+    path.write_text("source: {kind: digits}\noutput: {path: x}\n")
+    return str(path)
+
+
+def test_a_switch_may_be_given_by_its_last_name(digits_conf):
+    assert parse(PreprocessSettings, [digits_conf, "--prune"]).output.prune
+    assert parse(PreprocessSettings, [digits_conf, "--check-md5"]).source.check_md5
+    with pytest.raises(InputError, match="--prun: expected key=value"):
+        parse(PreprocessSettings, [digits_conf, "--prun"])
+
+
+def test_a_branch_that_may_be_left_out_can_be_given(digits_conf):
+    assert parse(PreprocessSettings, [digits_conf]).tracking is None
+    assert parse(PreprocessSettings, [digits_conf, "tracking.uri=sqlite:///a.db"]).tracking.uri == "sqlite:///a.db"
+    with pytest.raises(InputError, match=r"tracking\.urr is no setting; did you mean tracking\.uri\?"):
+        parse(PreprocessSettings, [digits_conf, "tracking.urr=x"])
+    assert "tracking.uri  (" in explain(PreprocessSettings, "command")

@@ -25,10 +25,10 @@ def test_a_folder_without_a_manifest_is_no_dataset(tmp_path):
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format_version": 2}'])
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format_version": 1}'])
 def test_a_damaged_manifest_is_named(tmp_path, text):
     (tmp_path / FILE_NAME).write_text(text)
-    with pytest.raises(InputError, match=r"manifest\.json: not a manifest of format 1"):
+    with pytest.raises(InputError, match=r"manifest\.json: not a manifest of format 2"):
         read_manifest(tmp_path)
 
 
@@ -46,11 +46,12 @@ def test_an_interrupted_write_leaves_the_manifest_before(digits, tmp_path, monke
 
 def test_damage_to_any_file_is_found(digits, tmp_path):
     copy = replace(digits, root=shutil.copytree(digits.root, tmp_path / "copy"))
-    assert find_damage(copy.manifest, copy.root) is None
-    path = copy.root / copy.manifest.version / copy.manifest.splits["val"].files[-1].path
+    assert find_damage(copy.manifest, copy.root) == {}
+    name = copy.manifest.splits["val"].files[-1].path
+    path = copy.root / copy.manifest.version / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    assert find_damage(copy.manifest, copy.root) == f"{path} was altered"
+    assert find_damage(copy.manifest, copy.root) == {name: f"{path} was altered"}
     path.unlink()
-    assert find_damage(copy.manifest, copy.root) == f"{path} is missing"
+    assert find_damage(copy.manifest, copy.root) == {name: f"{path} is missing"}

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pipelines.config import InputError, LoaderSettings
+from pipelines.dataset.storage import Location
 from pipelines.loading.loader import PADDING_LABEL, Loader
 from pipelines.loading.reader import RowGroupReader
 
@@ -112,7 +113,7 @@ def test_workers_have_equally_many_validation_batches(digits):
 
 def test_the_reader_keeps_its_order_when_its_threads_race(digits):
     """Petastorm's own pool is not always in order or complete when row groups are small and threads many."""
-    folder, split = digits.root / digits.manifest.version, digits.manifest.splits["train"]
+    folder, split = Location.at(digits.root) / digits.manifest.version, digits.manifest.splits["train"]
     groups = sum(len(file.row_groups) for file in split.files)
     everything = _tables(folder, split, list(range(groups)), threads=1)
     draws = np.random.default_rng(0)
@@ -194,7 +195,7 @@ def test_a_hostile_common_metadata_is_not_unpickled(copied):
 def test_images_that_differ_in_size_are_refused_with_what_to_add(digits, monkeypatch):
     sides = iter(range(10_000))
     monkeypatch.setattr(
-        "pipelines.loading.loader.compose", lambda _: lambda pixels, rng: pixels[: 20 + next(sides) % 2]
+        "pipelines.loading.loader.compose", lambda *_: lambda pixels, rng: pixels[: 20 + next(sides) % 2]
     )
     with pytest.raises(InputError, match=r"differ in size .*add a crop or pad to loader\.train_transforms"):
         list(make(digits).epoch(0))

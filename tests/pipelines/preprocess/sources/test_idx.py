@@ -1,61 +1,33 @@
-import gzip
-import struct
+import io
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.config import InputError, SourceSettings
-from pipelines.dataset.codec import decode
 from pipelines.preprocess.sources import list_source
-
-IMAGES = np.random.default_rng(0).integers(0, 256, (5, 4, 6), np.uint8)
-LABELS = np.array([0, 1, 2, 1, 0], np.uint8)
-
-
-def idx(array):
-    magic = {3: 2051, 1: 2049}[array.ndim]
-    return struct.pack(f">{array.ndim + 1}I", magic, *array.shape) + array.tobytes()
-
-
-def write_idx(folder, part="train", images=IMAGES, labels=LABELS, suffix=""):
-    pack = gzip.compress if suffix else bytes
-    (folder / f"{part}-images-idx3-ubyte{suffix}").write_bytes(pack(idx(images)))
-    (folder / f"{part}-labels-idx1-ubyte{suffix}").write_bytes(pack(idx(labels)))
+from tests.pipelines.preprocess.sources.builders import IMAGES, LABELS, contents, write_idx
 
 
 def listing(folder, **settings):
-    return list_source(SourceSettings(kind="idx", path=folder, **settings))
-
-
-def read(found, item):
-    return decode(found.read(item.uri, item.offset, item.length), 1)[:, :, 0]
-
-
-def test_digits_are_the_1797_that_scikit_learn_carries():
-    from sklearn.datasets import load_digits
-
-    found = list_source(SourceSettings(kind="digits"))
-    digits = load_digits()
-    assert len(found.items) == len({item.key for item in found.items}) == 1797
-    assert [item.label for item in found.items] == digits.target.tolist()
-    assert [entry.words for entry in found.classes] == list("0123456789")
-    np.testing.assert_allclose(read(found, found.items[77]), digits.images[77] * 255 / 16, atol=0.5)
+    return list_source(SourceSettings(kind="idx", path=str(folder), **settings))
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_idx_gives_every_image_with_its_label_and_split(tmp_path, suffix):
     write_idx(tmp_path, "train", suffix=suffix)
     write_idx(tmp_path, "t10k", IMAGES[:2], LABELS[:2], suffix)
-    found = listing(tmp_path)
-    assert [item.label for item in found.items] == [0, 1, 2, 1, 0, 0, 1]
-    assert [item.split for item in found.items] == ["train"] * 5 + ["val"] * 2
-    for item, expected in zip(found.items, [*IMAGES, *IMAGES[:2]], strict=True):
-        assert (read(found, item) == expected).all()
+    made = contents(listing(tmp_path))
+    assert [*made] == [f"train/{number:05d}" for number in range(5)] + ["val/00000", "val/00001"]
+    assert [image.label for image in made.values()] == [0, 1, 2, 1, 0, 0, 1]
+    assert [image.split for image in made.values()] == ["train"] * 5 + ["val"] * 2
+    for image, expected in zip(made.values(), [*IMAGES, *IMAGES[:2]], strict=True):
+        assert (np.asarray(Image.open(io.BytesIO(image.encoded))) == expected).all()
 
 
 def test_idx_without_a_test_part_leaves_the_split_to_the_hash(tmp_path):
     write_idx(tmp_path)
-    assert {item.split for item in listing(tmp_path).items} == {None}
+    assert listing(tmp_path).items.column("split").null_count == 5
 
 
 def test_class_names_are_taken_from_the_settings(tmp_path):
@@ -111,6 +83,6 @@ def test_too_few_class_names_are_refused(tmp_path):
         listing(tmp_path, class_names=("a", "b"))
 
 
-def test_idx_without_a_path_is_refused():
-    with pytest.raises(ValueError, match=r"needs source\.path"):
-        SourceSettings(kind="idx")
+def test_a_folder_without_idx_files_is_named(tmp_path):
+    with pytest.raises(InputError, match=f"{tmp_path}: neither train-images-idx3-ubyte nor"):
+        listing(tmp_path)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipelines.dataset.codec import DecodeError, decode, encode
+from pipelines.images.codec import DecodeError, decode, encode
 
 
 def picture(channels):

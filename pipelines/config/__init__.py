@@ -1,0 +1,57 @@
+"""Every setting of every job: its type, its range, its default and what it means.
+
+One frozen tree a job. `command_line.py` fills it from defaults, then a YAML file, then `key=value`.
+"""
+
+from pipelines.config.base import InputError, Settings, digest_of
+from pipelines.config.evaluate import EnsembleSettings, EvaluateSettings
+from pipelines.config.preprocess import (
+    AugmentSettings,
+    ImageSettings,
+    OutputSettings,
+    PreprocessSettings,
+    SourceKind,
+    SourceSettings,
+)
+from pipelines.config.tracking import TrackingSettings
+from pipelines.config.train import LoaderSettings, ModelSettings, OptimizerSettings, ScheduleSettings, TrainSettings
+from pipelines.config.transforms import (
+    CentreCrop,
+    ColourJitter,
+    Pad,
+    PcaLighting,
+    RandomCrop,
+    RandomFlip,
+    RandomResizedCrop,
+    ScaleJitter,
+    Transform,
+)
+
+__all__ = [
+    "AugmentSettings",
+    "CentreCrop",
+    "ColourJitter",
+    "EnsembleSettings",
+    "EvaluateSettings",
+    "ImageSettings",
+    "InputError",
+    "LoaderSettings",
+    "ModelSettings",
+    "OptimizerSettings",
+    "OutputSettings",
+    "Pad",
+    "PcaLighting",
+    "PreprocessSettings",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomResizedCrop",
+    "ScaleJitter",
+    "ScheduleSettings",
+    "Settings",
+    "SourceKind",
+    "SourceSettings",
+    "TrackingSettings",
+    "TrainSettings",
+    "Transform",
+    "digest_of",
+]

@@ -1,0 +1,106 @@
+"""Settings of jobs/train.py."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipelines.config.base import Settings, digest_of
+from pipelines.config.tracking import TrackingSettings
+from pipelines.config.transforms import Transform
+
+
+class LoaderSettings(Settings):
+    global_batch: int = Field(256, ge=1)
+    """Images in one step over all workers together."""
+    lanes: int = Field(16, ge=1)
+    """Equal strands an epoch is cut into. Divides global_batch; the number of workers divides it."""
+    window_row_groups: int = Field(4, ge=1)
+    """Row groups of a lane whose rows are shuffled together."""
+    decode_threads: int = Field(2, ge=1)
+    """Threads that decode images, for each worker."""
+    reader_threads: int = Field(2, ge=1)
+    """Threads that read Parquet, for each worker."""
+    prefetch_batches: int = Field(2, ge=1)
+    """Batches made ahead of the step that needs them."""
+    train_transforms: tuple[Transform, ...] = ()
+    """Applied to training images, in order; random ones are drawn by (seed, epoch, row)."""
+    val_transforms: tuple[Transform, ...] = ()
+    """Applied to validation images, in order."""
+
+    @model_validator(mode="after")
+    def _lanes_share_a_batch(self) -> "LoaderSettings":
+        if self.global_batch % self.lanes:
+            raise ValueError(
+                f"loader.global_batch = {self.global_batch} is no multiple of loader.lanes = {self.lanes}: "
+                "every lane gives the same number of rows to a batch"
+            )
+        return self
+
+
+class ModelSettings(Settings):
+    name: str
+    """One of models.names(), such as lenet5_modern. Classes and channels come from the dataset."""
+
+
+class OptimizerSettings(Settings):
+    lr: float = Field(0.1, gt=0)
+    """Peak learning rate of SGD."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Share of the last update that the next one keeps."""
+    weight_decay: float = Field(1e-4, ge=0)
+    """L2 penalty, added to the gradient."""
+    nesterov: bool = False
+    """Look ahead along the momentum."""
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> "OptimizerSettings":
+        if self.nesterov and not self.momentum:
+            raise ValueError("optimizer.nesterov = true needs optimizer.momentum above 0")
+        return self
+
+
+class ScheduleSettings(Settings):
+    kind: Literal["constant", "cosine"] = "cosine"
+    """How the learning rate moves after the warm-up."""
+    warmup_epochs: float = Field(0, ge=0)
+    """Epochs over which the learning rate rises linearly to its peak."""
+
+
+class TrainSettings(Settings):
+    """Settings of jobs/train.py: one network, trained data-parallel by however many workers launch it."""
+
+    dataset: str
+    """Folder, or hdfs://, s3:// or gs:// address, of a dataset that jobs/preprocess.py made."""
+    model: ModelSettings
+    loader: LoaderSettings = LoaderSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    tracking: TrackingSettings = TrackingSettings()
+    epochs: int = Field(90, ge=1)
+    """Passes over the training images."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    """Of initial weights, order and augmentation."""
+    name: str = Field("", pattern=r"^[^/]*$")
+    """Of the run; empty: the network, the dataset and the seed."""
+    runs_dir: Path = Path("work/runs")
+    """Checkpoints lie in a folder of this one, one folder for each distinct training."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: this worker's GPU if there is one."""
+    fresh: bool = False
+    """Start anew even if a checkpoint of the same training exists."""
+
+    @property
+    def dataset_name(self) -> str:
+        return self.dataset.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+    def run_name(self) -> str:
+        """What people call this run: `lenet5_modern-digits-seed1`."""
+        return self.name or f"{self.model.name}-{self.dataset_name}-seed{self.seed}"
+
+    def identity(self, dataset_digest: str) -> str:
+        """Equal for two commands that train the same weights: same settings on the same data."""
+        tree = self.model_dump(mode="json", exclude={"dataset", "tracking", "runs_dir", "name", "device", "fresh"})
+        for pace in ("decode_threads", "reader_threads", "prefetch_batches"):
+            del tree["loader"][pace]
+        return digest_of({"settings": tree, "dataset": dataset_digest})

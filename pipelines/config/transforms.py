@@ -1,0 +1,87 @@
+"""What changes an image, offline in jobs/preprocess.py or in the loader: entries of a list of transforms."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipelines.config.base import Settings
+
+
+class Pad(Settings):
+    kind: Literal["pad"]
+    size: int = Field(ge=1)
+    """Side in pixels; the image is centred on black."""
+
+
+class CentreCrop(Settings):
+    kind: Literal["centre_crop"]
+    size: int = Field(ge=1)
+    """Side in pixels."""
+
+
+class RandomCrop(Settings):
+    kind: Literal["random_crop"]
+    size: int = Field(ge=1)
+    """Side in pixels."""
+    padding: int = Field(0, ge=0)
+    """Black pixels added on every side before the crop."""
+
+
+class RandomFlip(Settings):
+    kind: Literal["random_flip"]
+    probability: float = Field(0.5, ge=0, le=1)
+    """Of mirroring left to right."""
+
+
+class RandomResizedCrop(Settings):
+    kind: Literal["random_resized_crop"]
+    size: int = Field(ge=1)
+    """Side of the result in pixels."""
+    scale: tuple[float, float] = (0.08, 1.0)
+    """Smallest and largest share of the area."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Smallest and largest width / height before resizing."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "RandomResizedCrop":
+        if not (0 < self.scale[0] <= self.scale[1] <= 1 and 0 < self.ratio[0] <= self.ratio[1]):
+            raise ValueError(f"random_resized_crop: scale {self.scale} must rise in (0, 1], ratio {self.ratio} rise")
+        return self
+
+
+class ScaleJitter(Settings):
+    kind: Literal["scale_jitter"]
+    low: int = Field(256, ge=1)
+    """Smallest shorter side in pixels."""
+    high: int = Field(512, ge=1)
+    """Largest shorter side in pixels."""
+
+    @model_validator(mode="after")
+    def _range(self) -> "ScaleJitter":
+        if self.low > self.high:
+            raise ValueError(f"scale_jitter: low = {self.low} is above high = {self.high}")
+        return self
+
+
+class ColourJitter(Settings):
+    kind: Literal["colour_jitter"]
+    brightness: float = Field(0, ge=0, le=1)
+    """Largest relative change; likewise the next two."""
+    contrast: float = Field(0, ge=0, le=1)
+    """Largest relative distance from the image's mean grey."""
+    saturation: float = Field(0, ge=0, le=1)
+    """Largest relative distance from grey."""
+    hue: float = Field(0, ge=0, le=0.5)
+    """Largest turn of the colour circle."""
+
+
+class PcaLighting(Settings):
+    kind: Literal["pca_lighting"]
+    std: float = Field(0.1, ge=0)
+    """Of the normal draw that scales each principal component of the dataset's colours."""
+
+
+Transform = Annotated[
+    Pad | CentreCrop | RandomCrop | RandomFlip | RandomResizedCrop | ScaleJitter | ColourJitter | PcaLighting,
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,153 @@
+"""Hugging Face's Parquet files of images, such as those of ILSVRC/imagenet-1k: columns `image` and `label`.
+
+https://huggingface.co/docs/datasets/image_dataset and .../about_dataset_features: `image` is a struct of `bytes` and
+`path`, `label` an integer that the schema's metadata names.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.config import InputError, SourceSettings
+from pipelines.dataset.manifest import SplitName
+from pipelines.dataset.storage import Location
+from pipelines.preprocess.sources import labels
+from pipelines.preprocess.sources.kept import Kept
+from pipelines.preprocess.sources.listing import (
+    WHOLE_FILE,
+    Item,
+    Listing,
+    class_table,
+    file_facts,
+    fingerprint_of,
+    root_of,
+)
+from pipelines.preprocess.sources.names import is_clutter
+from pipelines.preprocess.sources.parts import Part, Seen, gather, joined
+from pipelines.preprocess.sources.splits import by_split
+
+
+class _RowGroup(NamedTuple):
+    first_row: int
+    images: pa.ChunkedArray
+    """Bytes, or null."""
+
+
+_ROW_GROUPS = Kept[_RowGroup](1)
+_OPEN = Kept[pq.ParquetFile](8)
+
+
+@dataclass(frozen=True)
+class ReadRow:
+    """`offset` is the number of the row. A row without bytes gives none."""
+
+    root: Location
+
+    def __call__(self, file: str, offset: int, length: int) -> bytes:
+        location = self.root / file
+        parquet = _OPEN.get(str(location), lambda: pq.ParquetFile(location.open()))
+        number, first_row = _row_group_with(parquet.metadata, offset)
+        group = _ROW_GROUPS.get(f"{location} {number}", lambda: _RowGroup(first_row, _images(parquet, number)))
+        return bytes(group.images[offset - group.first_row].as_py() or b"")
+
+
+def _row_group_with(metadata: pq.FileMetaData, row: int) -> tuple[int, int]:
+    """Number and first row of the row group that has this row of the file."""
+    first_row = 0
+    for number in range(metadata.num_row_groups):
+        rows = metadata.row_group(number).num_rows
+        if row < first_row + rows:
+            return number, first_row
+        first_row += rows
+    raise IndexError(f"row {row} of {first_row}")
+
+
+def _images(parquet: pq.ParquetFile, number: int) -> pa.ChunkedArray:
+    images = parquet.read_row_group(number, columns=["image.bytes"]).column("image")
+    return images.flatten()[0]  # null where the struct is, unlike its field
+
+
+def list_hf_parquet(source: SourceSettings) -> Listing:
+    """Keys are `<split>/<file without .parquet>/<row>`, without the split where there is no validation set."""
+    root = root_of(source)
+    folder = parquet_folder(root)
+    if folder is None:
+        raise InputError(f"source.path = {root}: no Parquet files, neither in it nor in data/ below it")
+    found = by_split([info.base_name for info in _parquet_files(folder)], str(folder))
+    names = _class_names(folder / found.files[0][0])
+    classes = len(names or source.class_names)
+    whole = joined(gather([partial(_list_file, folder, *file, classes) for file in found.files], folder))
+    return Listing(
+        whole.items,
+        class_table(source, names or labels.names(whole.items), complete=bool(names)),
+        f"Hugging Face's Parquet files in {folder}{found.remark()}",
+        str(folder),
+        ReadRow(folder),
+        fingerprint_of(whole.items, whole.facts, names),
+        whole.rejects,
+        read_in_file_order=True,
+    )
+
+
+def parquet_folder(root: Location) -> Location | None:
+    """The one of `data/` and the root itself that has Parquet files."""
+    return next((folder for folder in (root / "data", root) if _parquet_files(folder)), None)
+
+
+def _parquet_files(folder: Location) -> list[Any]:
+    return [info for info in folder.files() if info.base_name.endswith(".parquet") and not is_clutter(info.base_name)]
+
+
+@contextmanager
+def _opened(location: Location) -> Iterator[pq.ParquetFile]:
+    try:
+        with location.open() as file:
+            yield pq.ParquetFile(file)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{location}: not readable as Parquet: {error}") from None
+
+
+def _class_names(location: Location) -> list[str]:
+    """From the description of the features that the `datasets` library leaves in the schema; empty without it."""
+    with _opened(location) as parquet:
+        described = (parquet.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
+    try:
+        features = json.loads(described)["info"]["features"]
+        return [str(name) for name in features["label"]["names"]]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+def _list_file(folder: Location, file: str, split: SplitName | None, classes: int) -> Part:
+    seen = Seen(facts=[file_facts(folder / file)])
+    stem = file.removesuffix(".parquet")
+    with _opened(folder / file) as parquet:
+        _refuse_columns(parquet.schema_arrow, folder / file)
+        column = parquet.read(columns=["label"]).column("label")
+
+    def items() -> Iterator[Item]:
+        for row, label in enumerate(column.to_pylist()):
+            key = f"{split}/{stem}/{row:06d}" if split else f"{stem}/{row:06d}"
+            try:
+                yield Item(key, file, row, WHOLE_FILE, labels.checked(label, classes), split)
+            except labels.NoLabelError as why:
+                seen.reject(key, str(folder / file), "no_label", f"row {row}: {why}")
+
+    return seen.part(items())
+
+
+def _refuse_columns(schema: pa.Schema, location: Location) -> None:
+    kinds: dict[str, Any] = dict(zip(schema.names, schema.types, strict=True))
+    image, label = kinds.get("image", pa.null()), kinds.get("label", pa.null())
+    has_bytes = pa.types.is_struct(image) and image.get_field_index("bytes") >= 0
+    if not has_bytes or not pa.types.is_integer(label):
+        found = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
+        raise InputError(
+            f"{location}: its columns are {found}; expected image, a struct with bytes, and label, an integer"
+        )

@@ -1,0 +1,131 @@
+import pickle
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.config import InputError, SourceSettings
+from pipelines.preprocess.sources import list_source
+from tests.pipelines.preprocess.sources.builders import HF_FILES, HfFile, contents, encoded_image, write_hf_parquet
+
+
+def listing(folder, **settings):
+    return list_source(SourceSettings(kind="hf_parquet", path=str(folder), **settings))
+
+
+@pytest.mark.parametrize("folder", ["data", "."])
+def test_every_row_comes_with_its_label_and_split(tmp_path, folder):
+    made = write_hf_parquet(tmp_path / folder)
+    found = listing(tmp_path)
+    assert contents(found) == made
+    assert found.read_in_file_order
+
+
+@pytest.mark.parametrize("rows_per_group", [1, 3, 100])
+def test_rows_may_be_read_in_any_order(tmp_path, rows_per_group):
+    made = write_hf_parquet(tmp_path, rows_per_group=rows_per_group)
+    found = listing(tmp_path)
+    read = pickle.loads(pickle.dumps(found.read))
+    for row in reversed(found.items.to_pylist()):
+        assert read(row["file"], row["offset"], row["length"]) == made[row["key"]].encoded
+
+
+def test_a_row_group_is_read_once_for_all_its_rows(tmp_path):
+    made = write_hf_parquet(tmp_path, [HfFile("train-0.parquet", [0, 1, 2, 0], None)], rows_per_group=2)
+    found = listing(tmp_path)
+    assert found.read("train-0.parquet", 0, -1) == made["train-0/000000"].encoded
+    path = tmp_path / "train-0.parquet"
+    content = bytearray(path.read_bytes())
+    for row in range(2):
+        at = content.find(made[f"train-0/{row:06d}"].encoded)
+        content[at : at + 20] = bytes(20)
+    path.write_bytes(content)  # in place: what is read from the file from now on differs
+    assert found.read("train-0.parquet", 1, -1) == made["train-0/000001"].encoded
+
+
+def test_class_names_come_from_the_schema(tmp_path):
+    write_hf_parquet(tmp_path)
+    assert [entry.words for entry in listing(tmp_path).classes] == ["tench", "goldfish", "shark"]
+    assert [entry.words for entry in listing(tmp_path, class_names=("a", "b", "c")).classes] == ["a", "b", "c"]
+
+
+def test_class_names_without_a_schema_are_the_settings_or_numbers(tmp_path):
+    write_hf_parquet(tmp_path, class_names=None)
+    assert [entry.words for entry in listing(tmp_path).classes] == ["0", "1", "2"]
+    assert [entry.words for entry in listing(tmp_path, class_names=("a", "b", "c")).classes] == ["a", "b", "c"]
+
+
+def test_settings_must_name_as_many_classes_as_the_schema(tmp_path):
+    write_hf_parquet(tmp_path)
+    with pytest.raises(InputError, match="has 4 names for labels from 0 to 2"):
+        listing(tmp_path, class_names=("a", "b", "c", "d"))
+
+
+def test_a_test_set_is_left_out(tmp_path):
+    made = write_hf_parquet(tmp_path)
+    write_hf_parquet(tmp_path, [HfFile("test-00000-of-00001.parquet", [-1, -1], None)])
+    found = listing(tmp_path)
+    assert contents(found) == made
+    assert not found.rejects
+    assert "1 file of a test set left out" in found.description
+
+
+def test_without_a_validation_set_the_split_is_left_to_later(tmp_path):
+    made = write_hf_parquet(tmp_path, [file._replace(split=None) for file in HF_FILES[:2]])
+    assert contents(listing(tmp_path)) == made
+
+
+def test_labels_that_are_none_or_of_no_class_are_rejects_with_file_and_row(tmp_path):
+    write_hf_parquet(tmp_path, [HfFile("0000.parquet", [0, None, 3, -1, 2], None)])
+    found = listing(tmp_path)
+    assert found.items.column("label").to_pylist() == [0, 2]
+    assert [reject.reason for reject in found.rejects] == ["no_label"] * 3
+    assert [reject.key for reject in found.rejects] == [f"0000/{row:06d}" for row in (1, 2, 3)]
+    assert found.rejects[1].uri == f"{tmp_path}/0000.parquet"
+    assert found.rejects[1].detail == "row 2: its label is 3, not from 0 to 2"
+
+
+@pytest.mark.parametrize("image", [None, {"bytes": None, "path": "1.JPEG"}])
+def test_a_row_without_image_reads_as_no_bytes(tmp_path, image):
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    images = pa.array([image, {"bytes": encoded_image("1"), "path": None}], kind)
+    pq.write_table(pa.table({"image": images, "label": [0, 1]}), tmp_path / "train-0.parquet")
+    assert [made.encoded for made in contents(listing(tmp_path)).values()] == [b"", encoded_image("1")]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (pa.table({"img": [b"x"], "label": [0]}), "its columns are img binary, label int64; expected image"),
+        (pa.table({"image": [b"x"], "label": [0]}), "its columns are image binary"),
+        (pa.table({"image": [{"bytes": b"x"}], "label": ["cat"]}), "label string"),
+        (pa.table({"image": [{"bytes": b"x"}]}), "expected image, a struct with bytes, and label"),
+    ],
+)
+def test_other_columns_are_named(tmp_path, table, message):
+    pq.write_table(table, tmp_path / "train-0.parquet")
+    with pytest.raises(InputError, match=rf"train-0\.parquet: .*{message}"):
+        listing(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and no more", bytes(100)])
+def test_a_damaged_file_is_named(tmp_path, content):
+    write_hf_parquet(tmp_path)
+    (tmp_path / "train-00001-of-00002.parquet").write_bytes(content)
+    with pytest.raises(InputError, match=r"train-00001-of-00002\.parquet: not readable as Parquet"):
+        listing(tmp_path)
+
+
+def test_a_folder_without_parquet_is_named(tmp_path):
+    with pytest.raises(InputError, match="no Parquet files, neither in it nor in data/"):
+        listing(tmp_path)
+
+
+def test_the_fingerprint_changes_with_labels_and_times(tmp_path):
+    write_hf_parquet(tmp_path)
+    seen = {listing(tmp_path).fingerprint, listing(tmp_path).fingerprint}
+    (tmp_path / "train-00000-of-00002.parquet").touch()
+    seen.add(listing(tmp_path).fingerprint)
+    write_hf_parquet(tmp_path, [HF_FILES[0]._replace(labels=[2, 2, 2, 2, 2])])
+    seen.add(listing(tmp_path).fingerprint)
+    assert len(seen) == 3

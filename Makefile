@@ -14,7 +14,7 @@ ifneq ($(PYTHON)$(file <$(READY)),$(CURDIR))
 .PHONY: $(READY)
 endif
 
-.PHONY: help setup demo test check format dashboard lock clean
+.PHONY: help setup demo test check format dashboard dist lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -55,13 +55,16 @@ dashboard: $(READY) ## runs, metrics and models in the browser
 	mlflow server --host 127.0.0.1 --port $(PORT) --workers 1 \
 		--backend-store-uri sqlite:///work/mlflow.db --artifacts-destination work/artifacts
 
+dist: $(READY) ## what a cluster's executors need and do not have, as one archive: dist/
+	python setup/dist.py
+
 lock: $(READY) ## take the newest versions that pyproject.toml allows into the lock files
 	uv pip compile -q --upgrade --all-extras --no-header pyproject.toml -o .lock.all
 	awk '/^[^ ]/ { cuda = /^(nvidia-|cuda-|triton=)/ } !cuda' .lock.all > requirements.lock
 	awk '/^(nvidia-|cuda-|triton=)/' .lock.all > requirements-cuda.lock
 	rm .lock.all
 
-clean: ## remove .venv and caches
-	rm -rf .venv .venv.lock build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, dist and caches
+	rm -rf .venv .venv.lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -path ./work -prune -o -name __pycache__ -type d -exec rm -rf {} +
 	@echo "Kept: work/, your datasets and runs."

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from secrets import token_hex
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -121,7 +122,7 @@ class Location:
         if self.is_local:
             target = Path(self.path)
             target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+            temporary = target.with_name(f".{target.name}.{token_hex(8)}.tmp")
             try:
                 yield temporary
                 if temporary.exists():
@@ -139,7 +140,7 @@ class Location:
     def _upload(self, local: Path) -> None:
         # An object of S3 or Google's store appears when its upload is complete. HDFS shows a file while it grows.
         grows_in_sight = isinstance(self.filesystem, fs.HadoopFileSystem)
-        target = f"{self.path}.{os.getpid()}.tmp" if grows_in_sight else self.path
+        target = f"{self.path}.{token_hex(8)}.tmp" if grows_in_sight else self.path
         if grows_in_sight:
             self.filesystem.create_dir(self.parent.path, recursive=True)
         with local.open("rb") as source, self.filesystem.open_output_stream(target, compression=None) as stream:

@@ -1,19 +1,26 @@
 """Files written by Spark, a wave at a time. A committed wave is never done again, whatever ends the job."""
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import pyarrow as pa
+from pyspark import Broadcast
+from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 
 from pipelines.config import InputError
 from pipelines.preprocess.records import FileRecord, Journal
 from pipelines.preprocess.session import Progress, progress_lines
-from pipelines.preprocess.write import RECORD_DDL, TASK_DDL, WriteFiles, pack
+from pipelines.preprocess.write import WriteFiles, pack, unpack
 
 ATTEMPTS = 3
 """How often a file is tried whose source or target could not be read or written."""
+
+
+RECORD_DDL = "record string"
+"""Spark's schema of what a task tells: a FileRecord as JSON."""
 
 
 class FileTask(NamedTuple):
@@ -86,9 +93,35 @@ class Waves:
         return written
 
     def _run(self, tasks: Sequence[FileTask], writer: WriteFiles) -> list[FileRecord]:
-        rows = [(task.path, list(task.variants), pack(task.items)) for task in tasks]
-        files = self.spark.createDataFrame(self.spark.sparkContext.parallelize(rows, len(rows)), TASK_DDL)
-        return [FileRecord.from_json(row.record) for row in files.mapInArrow(writer, RECORD_DDL).collect()]
+        # A broadcast, not a DataFrame of the listings: that would pass through a second Python worker for every task.
+        packed = self.spark.sparkContext.broadcast([(task.path, task.variants, pack(task.items)) for task in tasks])
+        numbers = self.spark.range(0, len(tasks), 1, len(tasks))
+        try:
+            rows = numbers.mapInArrow(_RunTasks(writer, packed), RECORD_DDL).collect()
+        except PythonException as error:
+            if missing := re.search(r"ModuleNotFoundError: No module named '([^']+)'", str(error)):
+                raise InputError(
+                    f"the executors' Python has no package {missing[1]}: `make dist` packs what they need and prints "
+                    "how to hand it to spark-submit"
+                ) from None
+            raise
+        finally:
+            packed.destroy()
+        return [FileRecord.from_json(row.record) for row in rows]
+
+
+@dataclass(frozen=True)
+class _RunTasks:
+    """What runs on executors: numbers of tasks to their records."""
+
+    writer: WriteFiles
+    packed: "Broadcast[list[tuple[str, Sequence[int], bytes]]]"
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for number in (number for batch in batches for number in batch.column(0).to_pylist()):
+            path, variants, items = self.packed.value[number]
+            record = self.writer.write_file(path, variants, unpack(items))
+            yield pa.RecordBatch.from_pydict({"record": [record.to_json()]})
 
 
 def _is_there(record: FileRecord, writer: WriteFiles) -> bool:

@@ -1,4 +1,4 @@
-"""Items to Parquet files, inside Spark tasks: the function that `mapInArrow` runs.
+"""Items to Parquet files, inside Spark tasks.
 
 A task reads, processes and writes its files itself, with pyarrow, and hands back one small record a file. So image
 bytes never cross between Python and the JVM, row groups hold exactly the rows asked for, and checksums need no second
@@ -7,7 +7,7 @@ reading. A file has a fixed name and, for a fixed input, fixed bytes: a task tha
 
 import errno
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -26,21 +26,20 @@ from pipelines.preprocess.shuffle import place_in_file
 from pipelines.preprocess.sources.listing import LISTED, WHOLE_FILE, Reader
 from pipelines.preprocess.variants import Variants
 
-TASK_DDL = "path string, variants array<int>, listing binary"
-"""Spark's schema of what comes in: a row a file, with its items packed, so that a task is small to send."""
-
-RECORD_DDL = "record string"
-"""Spark's schema of what comes out: a FileRecord as JSON."""
-
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def pack(items: pa.Table) -> bytes:
-    """The items of one file, in order, as a compressed Arrow stream of LISTED."""
+    """The items of one file, in order, as a compressed Arrow stream of LISTED: small to send."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, LISTED, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
         stream.write_table(items)
     return bytes(sink.getvalue())
+
+
+def unpack(packed: bytes) -> pa.Table:
+    """What `pack` packed."""
+    return pa.ipc.open_stream(packed).read_all()
 
 
 class _Row(NamedTuple):
@@ -63,14 +62,6 @@ class WriteFiles:
     """Of the source, for people."""
     in_file_order: bool
     """The source wants the items of one file read in ascending order."""
-
-    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Record batches of TASK_DDL to record batches of RECORD_DDL."""
-        for batch in batches:
-            for path, numbers, listing in zip(*batch.columns, strict=True):
-                items = pa.ipc.open_stream(listing.as_buffer()).read_all()
-                record = self.write_file(path.as_py(), numbers.as_py(), items)
-                yield pa.RecordBatch.from_pydict({"record": [record.to_json()]})
 
     def write_file(self, path: str, numbers: Sequence[int], items: pa.Table) -> FileRecord:
         """One Parquet file of these variants of these items; it appears under its name only when whole and durable."""

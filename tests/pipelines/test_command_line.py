@@ -1,4 +1,3 @@
-
 import pytest
 
 from pipelines.command_line import explain, parse, run

@@ -187,6 +187,17 @@ def test_executors_that_write_where_the_driver_does_not_look_are_noticed(write):
         write(kind=Elsewhere)
 
 
+def test_executors_that_lack_a_package_are_told_what_brings_it(write):
+    class Lacking(WriteFiles):
+        def write_file(self, path, numbers, items):
+            import no_such_package  # type: ignore[import-not-found]
+
+            return no_such_package
+
+    with pytest.raises(InputError, match="executors' Python has no package no_such_package: `make dist` packs"):
+        write(kind=Lacking)
+
+
 def test_a_step_that_does_not_fit_ends_the_job_naming_the_image(write):
     with pytest.raises(InputError, match=r"augment\.steps, image key\d\d: crop of 99 pixels"):
         write(augment={"variants": 1, "steps": ({"kind": "centre_crop", "size": 99},)}, numbers=(0, 1))

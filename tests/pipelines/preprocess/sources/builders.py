@@ -61,12 +61,14 @@ def contents(listing: Listing) -> dict[str, Made]:
 
 
 def tar_of(files: Mapping[str, bytes], form: int = tarfile.GNU_FORMAT) -> bytes:
-    """An uncompressed tar of these files."""
+    """An uncompressed tar of these files; a name that ends with a slash is a folder."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w", format=form) as tar:
         for name, data in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
+            if name.endswith("/"):
+                member.type = tarfile.DIRTYPE
             tar.addfile(member, io.BytesIO(data))
     return content.getvalue()
 

@@ -137,7 +137,9 @@ def test_a_wrong_class_folder_is_named(tmp_path):
 def test_unsafe_members_are_rejects_and_clutter_is_passed_over(tmp_path):
     made = write_ilsvrc(tmp_path)
     images = imagenet_train(SYNSETS, 3)["n01440764"]
-    content = tar_of({"../1.JPEG": b"x", "._2.JPEG": b"x", ".DS_Store": b"x", "notes.txt": b"x"} | images)
+    content = tar_of(
+        {"../1.JPEG": b"x", "._2.JPEG": b"x", ".DS_Store": b"x", "notes.txt": b"x", "a.JPEG/": b""} | images
+    )
     (tmp_path / TRAIN_TAR).write_bytes(tar_of(packed_classes(**{"n01440764.tar": content})))
     found = listing(tmp_path)
     assert contents(found) == made

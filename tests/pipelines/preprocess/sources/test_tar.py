@@ -4,7 +4,7 @@ import io
 import tarfile
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.config import InputError
@@ -45,6 +45,7 @@ entries = st.tuples(names, st.sampled_from([*KINDS]), st.integers(0, 2000))
 
 
 @pytest.mark.parametrize("form", FORMS)
+@settings(deadline=None)  # other processes may take the time
 @given(found=st.lists(entries, max_size=6))
 def test_the_walker_tells_of_every_tar_what_tarfile_tells(form, found):
     content = io.BytesIO()
@@ -54,7 +55,7 @@ def test_the_walker_tells_of_every_tar_what_tarfile_tells(form, found):
             member.type = kind
             is_file = KINDS[kind] == "file"
             member.size = size if is_file else 0
-            member.linkname = "elsewhere" if KINDS[kind] == "link" else ""
+            member.linkname = "elsewhere/" * (size // 100) if KINDS[kind] == "link" else ""
             try:
                 tar.addfile(member, io.BytesIO(bytes(size)) if is_file else None)
             except ValueError:  # USTAR has no room for long names
@@ -105,6 +106,16 @@ def test_global_pax_headers_hold_for_all_members_and_local_ones_for_one():
     plain = tarfile.TarInfo("plain.jpg").tobuf(tarfile.USTAR_FORMAT)
     content = pax(b"g", {"path": "all.jpg"}) + plain + pax(b"x", {"path": "one.jpg"}) + plain + plain + bytes(1024)
     assert [member.name for member in walked(content)] == ["all.jpg", "one.jpg", "all.jpg"]
+
+
+def test_folders_of_tars_before_posix_are_told_by_their_slash():
+    old = tarfile.TarInfo("folder.jpg")
+    old.type = tarfile.AREGTYPE
+    header = bytearray(old.tobuf(tarfile.USTAR_FORMAT))
+    header[10] = ord("/")
+    with_checksum(header)
+    content = bytes(header) + bytes(1024)
+    assert [tuple(member) for member in walked(content)] == by_tarfile(content) == [("folder.jpg", "folder", 512, 0)]
 
 
 def test_sparse_files_are_told_from_files():
@@ -161,6 +172,17 @@ def test_a_tar_that_ends_early_is_named_with_the_byte(length, byte):
     content = tar_of({"1.jpg": bytes(700), "2.jpg": b""})[:length]
     with pytest.raises(InputError, match=rf"x\.tar: ends at byte {byte}\b.*; copy it again"):
         walked(content)
+
+
+def test_a_tar_that_ends_inside_a_member_says_where_the_member_would_end():
+    with pytest.raises(InputError, match=r"x\.tar: ends at byte 1000, but a member goes on to byte 1212"):
+        walked(tar_of({"1.jpg": bytes(700)})[:1000])
+
+
+def test_an_inner_tar_ends_where_its_range_does_whatever_follows():
+    content = tar_of({"1.jpg": b"one", "2.jpg": b"two"})
+    with pytest.raises(InputError, match=r"x\.tar: ends at byte 1024 without a tar's end mark"):
+        walked(content, 0, 1024)
 
 
 @pytest.mark.parametrize("records", [b"12 path=abc", b"x path=abc\n", b"11 pathabc\n", b"9 size=x\n", b"99 path=a\n"])

@@ -96,6 +96,14 @@ def test_cycles_of_links_end(linked, follow_links):
     assert ("cat/self.png", "unreadable") in rejects(found)
 
 
+def test_a_folder_that_two_links_of_a_class_lead_to_is_read_once(linked):
+    (linked / "cat" / "a").symlink_to("../dog")
+    (linked / "cat" / "b").symlink_to("../dog")
+    found = listing(linked)
+    assert "cat/a/0.png" in keys(found)
+    assert rejects(found) == [("cat/b", "unsafe_path")]
+
+
 def test_a_root_that_is_itself_a_link_is_read(linked):
     (linked.parent / "link").symlink_to(linked)
     assert keys(listing(linked.parent / "link")) == keys(listing(linked))

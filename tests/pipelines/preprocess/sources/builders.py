@@ -231,7 +231,7 @@ def write_hf_parquet(
         if class_names is not None:
             features = {"image": {"_type": "Image"}, "label": {"names": list(class_names), "_type": "ClassLabel"}}
             table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-        pq.write_table(table, folder / file.name, row_group_size=rows_per_group)
+        pq.write_table(table, folder / file.name, row_group_size=rows_per_group, compression="none")
         prefix = f"{file.split}/" if file.split else ""
         for row, (label, data) in enumerate(zip(file.labels, images, strict=True)):
             if label is not None:

@@ -37,7 +37,7 @@ def test_a_row_group_is_read_once_for_all_its_rows(tmp_path):
     path = tmp_path / "train-0.parquet"
     content = bytearray(path.read_bytes())
     for row in range(2):
-        at = content.find(made[f"train-0/{row:06d}"].encoded)
+        at = content.index(made[f"train-0/{row:06d}"].encoded)
         content[at : at + 20] = bytes(20)
     path.write_bytes(content)  # in place: what is read from the file from now on differs
     assert found.read("train-0.parquet", 1, -1) == made["train-0/000001"].encoded

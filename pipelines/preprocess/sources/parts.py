@@ -15,7 +15,8 @@ from pipelines.preprocess.sources.progress import ProgressLines
 from pipelines.preprocess.sources.tar import Member, ReadAt, Window, members
 from pipelines.preprocess.sources.walk import Walk
 
-_REQUESTS = 32
+_FAR_THREADS, _LOCAL_THREADS = 32, 4
+"""A store answers many requests at once. On a local disk more threads only wait for each other, once it is cached."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Seen:
 
 
 def gather(parts: Sequence[Callable[[], Part]], root: Location) -> list[Part]:
-    """All parts, in order, listed side by side: a far store, and a disk that must seek, answer many at once."""
+    """All parts, in order, listed side by side."""
     progress = ProgressLines(f"listing {root}", len(parts), "parts")
 
     def listed(part: Callable[[], Part]) -> Part:
@@ -63,7 +64,7 @@ def gather(parts: Sequence[Callable[[], Part]], root: Location) -> list[Part]:
         progress.add(1)
         return done
 
-    pool = ThreadPoolExecutor(_REQUESTS)
+    pool = ThreadPoolExecutor(_LOCAL_THREADS if root.is_local else _FAR_THREADS)
     try:
         return list(pool.map(listed, parts))
     finally:

@@ -35,9 +35,9 @@ def raw(tmp_path_factory) -> Path:
     return folder
 
 
-def command(raw: Path, output: Path, *overrides: str) -> list[str]:
+def command(raw: Path, output: Path, *overrides: str, cores: int = 2) -> list[str]:
     return [
-        "spark-submit", "--master", "local[2]", "jobs/preprocess.py", "conf/preprocess/imagenet.yaml",
+        "spark-submit", "--master", f"local[{cores}]", "jobs/preprocess.py", "conf/preprocess/imagenet.yaml",
         f"source.path={raw}", f"output.path={output}", "image.size=160", "image.format=png",
         "output.rows_per_group=8", "output.rows_per_file=16", "output.files_per_wave=4", *overrides,
     ]  # fmt: skip
@@ -81,7 +81,7 @@ def test_kill_9_at_any_moment_and_the_same_command_give_the_undisturbed_dataset(
         process.wait()
         assert not (output / FILE_NAME).exists()
         assert committed(output) > before
-    printed = call(*command(raw, output))
+    printed = call(*command(raw, output, cores=8))
     assert "files are written already; going on after them" in printed
     manifest = read_manifest(output)
     assert manifest.digest == undisturbed.digest
@@ -118,7 +118,7 @@ def test_no_room_left_is_a_clear_error_and_a_rerun_finishes(raw, undisturbed, tm
     assert "Make room, then give the same command: it goes on after what is written" in last
     assert "Traceback" not in process.stdout
     assert not (output / FILE_NAME).exists()
-    call(*command(raw, output))
+    call(*command(raw, output, cores=1))
     assert read_manifest(output).digest == undisturbed.digest
 
 

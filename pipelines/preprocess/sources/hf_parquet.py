@@ -20,7 +20,6 @@ from pipelines.dataset.storage import Location
 from pipelines.preprocess.sources import labels
 from pipelines.preprocess.sources.kept import Kept
 from pipelines.preprocess.sources.listing import (
-    WHOLE_FILE,
     Item,
     Listing,
     class_table,
@@ -45,27 +44,20 @@ _OPEN = Kept[pq.ParquetFile](8)
 
 @dataclass(frozen=True)
 class ReadRow:
-    """`offset` is the number of the row. A row without bytes gives none."""
+    """`offset` is the number of the row, `length` that of its row group. A row without bytes gives none."""
 
     root: Location
 
     def __call__(self, file: str, offset: int, length: int) -> bytes:
         location = self.root / file
         parquet = _OPEN.get(str(location), lambda: pq.ParquetFile(location.open()))
-        number, first_row = _row_group_with(parquet.metadata, offset)
-        group = _ROW_GROUPS.get(f"{location} {number}", lambda: _RowGroup(first_row, _images(parquet, number)))
+        first_row = sum(_rows_of_groups(parquet)[:length])
+        group = _ROW_GROUPS.get(f"{location} {length}", lambda: _RowGroup(first_row, _images(parquet, length)))
         return bytes(group.images[offset - group.first_row].as_py() or b"")
 
 
-def _row_group_with(metadata: pq.FileMetaData, row: int) -> tuple[int, int]:
-    """Number and first row of the row group that has this row of the file."""
-    first_row = 0
-    for number in range(metadata.num_row_groups):
-        rows = metadata.row_group(number).num_rows
-        if row < first_row + rows:
-            return number, first_row
-        first_row += rows
-    raise IndexError(f"row {row} of {first_row}")
+def _rows_of_groups(parquet: pq.ParquetFile) -> list[int]:
+    return [parquet.metadata.row_group(number).num_rows for number in range(parquet.num_row_groups)]
 
 
 def _images(parquet: pq.ParquetFile, number: int) -> pa.ChunkedArray:
@@ -130,12 +122,13 @@ def _list_file(folder: Location, file: str, split: SplitName | None, classes: in
     with _opened(folder / file) as parquet:
         _refuse_columns(parquet.schema_arrow, folder / file)
         column = parquet.read(columns=["label"]).column("label")
+        groups = [number for number, rows in enumerate(_rows_of_groups(parquet)) for _ in range(rows)]
 
     def items() -> Iterator[Item]:
-        for row, label in enumerate(column.to_pylist()):
+        for row, (label, group) in enumerate(zip(column.to_pylist(), groups, strict=True)):
             key = f"{split}/{stem}/{row:06d}" if split else f"{stem}/{row:06d}"
             try:
-                yield Item(key, file, row, WHOLE_FILE, labels.checked(label, classes), split)
+                yield Item(key, file, row, group, labels.checked(label, classes), split)
             except labels.NoLabelError as why:
                 seen.reject(key, str(folder / file), "no_label", f"row {row}: {why}")
 

@@ -27,7 +27,7 @@ class Item(NamedTuple):
     offset: int
     """First byte of the image in that file; where a source's reader says so, another way to find it there."""
     length: int
-    """Bytes, or WHOLE_FILE."""
+    """Bytes, or WHOLE_FILE; where a source reads in file order, the number of what is read together."""
     label: int
     split: SplitName | None
     """None: the source leaves the split to the hash of the key."""

@@ -33,14 +33,19 @@ def test_rows_may_be_read_in_any_order(tmp_path, rows_per_group):
 def test_a_row_group_is_read_once_for_all_its_rows(tmp_path):
     made = write_hf_parquet(tmp_path, [HfFile("train-0.parquet", [0, 1, 2, 0], None)], rows_per_group=2)
     found = listing(tmp_path)
-    assert found.read("train-0.parquet", 0, -1) == made["train-0/000000"].encoded
+    assert found.read("train-0.parquet", 0, 0) == made["train-0/000000"].encoded
     path = tmp_path / "train-0.parquet"
     content = bytearray(path.read_bytes())
     for row in range(2):
         at = content.index(made[f"train-0/{row:06d}"].encoded)
         content[at : at + 20] = bytes(20)
     path.write_bytes(content)  # in place: what is read from the file from now on differs
-    assert found.read("train-0.parquet", 1, -1) == made["train-0/000001"].encoded
+    assert found.read("train-0.parquet", 1, 0) == made["train-0/000001"].encoded
+
+
+def test_rows_of_a_row_group_are_told_apart_from_others(tmp_path):
+    write_hf_parquet(tmp_path, [HfFile("train-0.parquet", [0, 1, 2, 0, 1], None)], rows_per_group=2)
+    assert listing(tmp_path).items.column("length").to_pylist() == [0, 0, 1, 1, 2]
 
 
 def test_class_names_come_from_the_schema(tmp_path):

@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar, get_args
 
 import yaml
@@ -163,11 +164,12 @@ def _branch(field: FieldInfo) -> type[Settings] | None:
 
 
 def _type_name(field: FieldInfo) -> str:
-    choices = get_args(field.annotation)
+    kinds = get_args(field.annotation)
+    kind = next(kind for kind in kinds if kind is not NoneType) if NoneType in kinds else field.annotation
+    choices = get_args(kind)
     if choices and not any(isinstance(choice, type) or get_args(choice) for choice in choices):
         return " | ".join(map(str, choices))
-    name = getattr(field.annotation, "__name__", "")
-    return name if isinstance(field.annotation, type) and not choices else "list" if name == "tuple" else "path"
+    return {"tuple": "list", "Path": "path"}.get(name := getattr(kind, "__name__", "value"), name)
 
 
 def _shown(value: object) -> str:

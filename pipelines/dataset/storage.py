@@ -4,6 +4,7 @@ A `Location` is one file or folder. It travels to executors without credentials:
 that store's tools do (environment, configuration files, the machine's role).
 """
 
+import errno
 import os
 import shutil
 import tempfile
@@ -83,30 +84,44 @@ class Location:
     @property
     def size_bytes(self) -> int | None:
         """Of a file; None if there is no file of this name."""
-        info = self.filesystem.get_file_info(self.path)
+        with self._named():
+            info = self.filesystem.get_file_info(self.path)
         return int(info.size) if info.type == fs.FileType.File else None
 
     def is_folder(self) -> bool:
-        return bool(self.filesystem.get_file_info(self.path).type == fs.FileType.Directory)
+        with self._named():
+            return bool(self.filesystem.get_file_info(self.path).type == fs.FileType.Directory)
 
     def files(self, below: bool = False) -> list[fs.FileInfo]:
         """Of the files in this folder (and `below` it), by path; none if there is no such folder."""
-        found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=below))
+        with self._named():
+            found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=below))
         return sorted((info for info in found if info.type == fs.FileType.File), key=lambda info: str(info.path))
 
     def folders(self) -> list[str]:
         """Names of the folders in this one, sorted."""
-        found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        with self._named():
+            found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
         return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
 
     def read_bytes(self) -> bytes:
         """The whole file; FileNotFoundError if there is none."""
-        with self.filesystem.open_input_file(self.path) as file:
+        with self._named(), self.filesystem.open_input_file(self.path) as file:
             return bytes(file.read())
 
     def open(self) -> pa.NativeFile:
         """The file for reading anywhere in it (`read_at(size, offset)`); FileNotFoundError if there is none."""
-        return self.filesystem.open_input_file(self.path)
+        with self._named():
+            return self.filesystem.open_input_file(self.path)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Arrow's errors say what is wrong; raised from here they also name the file in the way of Python's own."""
+        try:
+            yield
+        except OSError as error:
+            what = str(error).strip().split("\n")[0].partition(" Detail: ")[0]
+            raise OSError(error.errno or errno.EIO, what, str(self)) from None
 
     def write_bytes(self, content: bytes) -> None:
         """The file with this content, in one piece: readers see what was before or this."""
@@ -135,7 +150,8 @@ class Location:
             with tempfile.TemporaryDirectory(prefix="strata-") as folder:
                 yield (temporary := Path(folder, "file"))
                 if temporary.exists():
-                    self._upload(temporary)
+                    with self._named():
+                        self._upload(temporary)
 
     def _upload(self, local: Path) -> None:
         # An object of S3 or Google's store appears when its upload is complete. HDFS shows a file while it grows.

@@ -162,3 +162,10 @@ def test_a_branch_that_may_be_left_out_can_be_given(digits_conf):
     with pytest.raises(InputError, match=r"tracking\.urr is no setting; did you mean tracking\.uri\?"):
         parse(PreprocessSettings, [digits_conf, "tracking.urr=x"])
     assert "tracking.uri  (" in explain(PreprocessSettings, "command")
+
+
+def test_help_names_the_type_of_a_setting_that_may_be_left_out():
+    text = explain(PreprocessSettings, "command")
+    assert "source.kind  (digits | idx | ilsvrc |" in text
+    assert "output.files_per_wave  (int; default none)" in text
+    assert "augment.steps  (list; default [])" in text

@@ -87,6 +87,19 @@ def test_an_endpoint_can_be_part_of_the_address(bucket, monkeypatch):
     assert location.name == "folder"
 
 
+def test_a_store_that_does_not_answer_is_an_error_that_names_the_file():
+    silent = Location.at("s3://bucket/file?endpoint_override=http%3A%2F%2F127.0.0.1%3A9&region=us-east-1")
+    with pytest.raises(OSError, match="NETWORK_CONNECTION") as caught:
+        silent.read_bytes()
+    assert caught.value.filename == str(silent)
+
+
+def test_a_file_that_is_not_there_is_named(folder):
+    with pytest.raises(FileNotFoundError) as caught:
+        (folder / "nothing").read_bytes()
+    assert caught.value.filename == str(folder / "nothing")
+
+
 def test_credentials_do_not_travel(bucket):
     assert os.environ["AWS_SECRET_ACCESS_KEY"].encode() not in pickle.dumps(bucket)
 

@@ -1,8 +1,8 @@
 """The whole of preprocessing: a source to a published dataset."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import pyarrow as pa
@@ -33,7 +33,7 @@ from pipelines.preprocess.sources import list_source
 from pipelines.preprocess.sources.listing import Listing
 from pipelines.preprocess.statistics import histograms, split_of, statistics
 from pipelines.preprocess.variants import Variants
-from pipelines.preprocess.waves import FileTask, Waves, cut
+from pipelines.preprocess.waves import Waves, cut
 from pipelines.preprocess.write import WriteFiles
 
 LogReport = Callable[[Manifest, Location], str]
@@ -117,42 +117,39 @@ def _write(spark: SparkSession, settings: PreprocessSettings, listing: Listing, 
     images = len(listing.items) + len(listing.rejects)
     check = partial(_refuse_rejects, listing=listing, images=images, settings=settings, folder=folder)
     waves = Waves(spark, Journal(folder / "journal"), check, settings.output.files_per_wave)
-    with _petastorm_metadata(spark, settings, files, folder):
-        writer = WriteFiles(
-            folder, variants, settings.output.rows_per_group, listing.read, listing.root, listing.read_in_file_order
-        )
-        records = waves.write(files, writer)
-        _refuse_empty(records, listing, folder)
-        if len(numbers) > len(at_once):
-            components = statistics(_of(records, "train"))
-            lit = Variants(
-                settings.image,
-                settings.augment,
-                settings.seed,
-                PrincipalComponents(components.eigenvalues, components.eigenvectors),
-            )
-            more = list(cut("train/variants", splits["train"], numbers[1:], rows_per_file))
-            records += waves.write(more, WriteFiles(**(vars(writer) | {"variants": lit})))
+    writer = WriteFiles(
+        folder, variants, settings.output.rows_per_group, listing.read, listing.root, listing.read_in_file_order
+    )
+    records = waves.write(files, writer)
+    _refuse_empty(records, listing, folder)
+    if len(numbers) > len(at_once):
+        found = statistics(_of(records, "train"))
+        lit = replace(variants, components=PrincipalComponents(found.eigenvalues, found.eigenvectors))
+        more = list(cut("train/variants", splits["train"], numbers[1:], rows_per_file))
+        records += waves.write(more, replace(writer, variants=lit))
+    _remove_unfinished(folder)
+    _add_petastorm_metadata(spark, settings, records, folder)
     return sorted(records, key=lambda record: record.path)
 
 
-@contextmanager
-def _petastorm_metadata(
-    spark: SparkSession, settings: PreprocessSettings, files: Sequence[FileTask], folder: Location
-) -> Iterator[None]:
-    """After the block, the `_common_metadata` of each split that plain `petastorm.make_reader` wants."""
-    with ExitStack() as stack:
-        for split in sorted({task.path.split("/")[0] for task in files}):
-            place = folder / split
-            url = f"file:{place.path}"  # Petastorm would look for its own filesystem by any other scheme
-            factory = partial(petastorm_files, place)
-            schema = unischema(settings.image)
-            stack.enter_context(materialize_dataset(spark, url, schema, filesystem_factory=factory))
-        yield
-        for split in ("train", "val"):  # left by executors that were killed
-            for info in (folder / split).files():
-                if info.base_name.endswith(".tmp"):
-                    (folder / split / info.base_name).remove()
+def _add_petastorm_metadata(
+    spark: SparkSession, settings: PreprocessSettings, records: Sequence[FileRecord], folder: Location
+) -> None:
+    """The `_common_metadata` of each split that plain `petastorm.make_reader` wants."""
+    for split in sorted({record.path.split("/")[0] for record in records if record.row_groups}):
+        place = folder / split
+        url = f"file:{place.path}"  # Petastorm would look for its own filesystem by any other scheme
+        files = partial(petastorm_files, place)
+        with materialize_dataset(spark, url, unischema(settings.image), filesystem_factory=files):
+            pass  # all is written: what it does, it does at the end
+
+
+def _remove_unfinished(folder: Location) -> None:
+    """What executors that were killed left."""
+    for split in ("train", "val"):
+        for info in (folder / split).files():
+            if info.base_name.endswith(".tmp"):
+                (folder / split / info.base_name).remove()
 
 
 def _of(records: Sequence[FileRecord], split: SplitName) -> list[FileRecord]:
@@ -195,7 +192,6 @@ def _refuse_rejects(
 
 
 def _refuse_empty(records: Sequence[FileRecord], listing: Listing, folder: Location) -> None:
-    # Before Petastorm reads what was written, and stumbles over nothing.
     if not any(record.row_groups for record in _of(records, "train")):
         rejects = _rejects(records, listing)
         _write_rejects(rejects, folder)

@@ -217,6 +217,15 @@ def test_things_that_a_source_rejects_count_too(spark, some_broken, tmp_path):
         make_dataset(spark, some_broken(max_reject_fraction=0.3, seed=5))
 
 
+def test_validation_images_that_are_all_rejects_leave_an_empty_split(spark, tmp_path):
+    write_imagefolder(tmp_path / "raw" / "train", {"cat": 2, "dog": 2})
+    write_imagefolder(tmp_path / "raw" / "val", {"cat": 1, "dog": 1})
+    for path in (tmp_path / "raw" / "val").rglob("*.png"):
+        path.write_bytes(b"")
+    manifest = preprocess(spark, tmp_path / "raw", tmp_path / "dataset", max_reject_fraction=1)
+    assert (manifest.splits["train"].rows, manifest.splits["val"].rows, manifest.rejects) == (4, 0, {"empty": 2})
+
+
 def test_a_dataset_without_validation_images_says_so_when_asked_for_them(spark, idx_settings):
     settings = idx_settings(val_fraction=0)
     manifest = make_dataset(spark, settings)

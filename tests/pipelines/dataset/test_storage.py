@@ -38,6 +38,12 @@ def test_bytes_are_kept_whatever_the_name(folder):
     assert (folder / "numbers.gz").read_bytes() == b"content"
 
 
+def test_large_files_arrive_whole(bucket):
+    content = os.urandom(12 << 20)  # a store takes this in several parts
+    (bucket / "file").write_bytes(content)
+    assert (bucket / "file").read_bytes() == content
+
+
 def test_what_is_not_there_has_no_size_and_cannot_be_read(folder):
     assert (folder / "nothing").size_bytes is None
     assert (folder / "nothing").files() == []

@@ -6,7 +6,7 @@ import time
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from petastorm.etl.dataset_metadata import materialize_dataset
 from petastorm.unischema import Unischema, dict_to_spark_row
@@ -60,12 +60,15 @@ def _resizer() -> Any:
     return resizer(IMAGE.size, "keep_ratio", resize_only_if_bigger=False, encode_quality=IMAGE.quality)
 
 
-def petastorm_job(spark: SparkSession, files: list[str], folder: Path, partitions: int) -> tuple[float, float]:
+def petastorm_job(
+    spark: SparkSession, files: list[str], folder: Path, partitions: int, codec: Literal["jpeg", "png"]
+) -> tuple[float, float]:
     """Petastorm's documented way, its encoder in an RDD's map; seconds of all and, of these, without its metadata.
 
-    https://petastorm.readthedocs.io/en/latest/readme_include.html, "Generating a dataset".
+    https://petastorm.readthedocs.io/en/latest/readme_include.html, "Generating a dataset". Its examples, the one for
+    ImageNet among them, store PNG.
     """
-    schema = unischema(IMAGE)
+    schema = unischema(IMAGE.model_copy(update={"format": codec}))
     start = time.perf_counter()
     with materialize_dataset(spark, folder.as_uri(), schema):
         rows = spark.sparkContext.parallelize(files, partitions).map(partial(_petastorm_row, schema))

@@ -61,7 +61,10 @@ def read_header(raw: bytes) -> Header:
     if raw.startswith(b"\xff\xd8\xff"):
         return _jpeg_header(raw)
     with _opened(raw) as image:
-        return Header(str(image.format), image.mode, image.height, image.width)
+        height, width = image.height, image.width
+        if _turned_by_pillow(image) >= 5:
+            height, width = width, height
+        return Header(str(image.format), image.mode, height, width)
 
 
 def orientation_of(raw: bytes) -> int:
@@ -104,7 +107,8 @@ def read_pixels(raw: bytes, header: Header, channels: int, at_least: tuple[int, 
     if header.format == "JPEG" and header.colours in ("YCbCr", "RGB", "Gray"):
         return _decode_jpeg(raw, channels, at_least)
     with _opened(raw) as image:
-        return _decode_by_pillow(image, channels)
+        back = {6: 8, 8: 6}.get(orientation := _turned_by_pillow(image), orientation)
+        return turned(_decode_by_pillow(image, channels), back)
 
 
 # --- JPEG ---------------------------------------------------------------------------------------
@@ -113,7 +117,11 @@ def read_pixels(raw: bytes, header: Header, channels: int, at_least: tuple[int, 
 def _jpeg_header(raw: bytes) -> Header:
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(raw, strict=False)
-    except (ValueError, KeyError) as error:  # simplejpeg looks up a subsampling that is not there yet
+    except (ValueError, KeyError) as error:  # simplejpeg looks up a subsampling that is not there, or that it lacks
+        unusual = isinstance(error, KeyError) or "subsampling" in str(error)
+        if unusual and raw.rstrip(b"\0").endswith(_END_OF_IMAGE):
+            with _opened(raw) as image:
+                return Header("JPEG", f"{image.mode}, unusual sampling", image.height, image.width)
         raise _jpeg_error(raw, str(error)) from None
     return Header("JPEG", colours, height, width)
 
@@ -154,6 +162,14 @@ def _opened(raw: bytes) -> Pillow.Image:
         raise _unidentified(raw) from None
     except Exception as error:  # a hostile header fails in ways that Pillow does not list
         raise _pillow_error(error) from None
+
+
+def _turned_by_pillow(image: Pillow.Image) -> int:
+    """The orientation by which Pillow turns pixels as it loads them, unasked: TIFF's."""
+    if image.format != "TIFF":
+        return 1
+    value = image.getexif().get(_ORIENTATION_TAG, 1)
+    return value if value in range(1, 9) else 1
 
 
 def _pillow_error(error: Exception) -> ImageError:

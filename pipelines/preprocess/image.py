@@ -1,5 +1,6 @@
 """One image: encoded bytes in, a stored image or a named reject out. Pure: no Spark, no files."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import ImageSettings
-from pipelines.images.codec import Image, encode
+from pipelines.images.codec import DecodeError, Image, decode, encode
 from pipelines.images.formats import (
     FormatReason,
     Header,
@@ -92,7 +93,11 @@ def read_image(raw: bytes, settings: ImageSettings, whole: bool = False) -> Deco
     height, width = (header.width, header.height) if lies_on_its_side else (header.height, header.width)
     _check_size(height, width, settings)
     keeps_bytes = orientation == 1 and _keeps_bytes(header, settings)
-    at_least = (0, 0) if whole or keeps_bytes else target_size(height, width, settings)
+    at_least = (0, 0) if whole else target_size(height, width, settings)
+    if keeps_bytes:
+        with suppress(DecodeError):  # bytes that need mending are encoded anew
+            return Decoded(decode(raw, settings.channels), height, width, keeps_bytes)
+        keeps_bytes = False
     if lies_on_its_side:
         at_least = at_least[::-1]
     pixels = turned(read_pixels(raw, header, settings.channels, at_least), orientation)

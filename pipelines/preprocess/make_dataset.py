@@ -51,6 +51,8 @@ def make_dataset(spark: SparkSession, settings: PreprocessSettings, log: LogRepo
     version = _version(settings, listing)
     if (made := _already_made(root, version)) is not None:
         print(f"{root} holds this very dataset already")
+        if settings.output.prune:
+            _prune(root, version)
         return made
     folder = root / version
     records = _write(spark, settings, listing, folder)
@@ -140,6 +142,7 @@ def _add_petastorm_metadata(
         place = folder / split
         url = f"file:{place.path}"  # Petastorm would look for its own filesystem by any other scheme
         files = partial(petastorm_files, place)
+        (place / "_common_metadata").remove()  # half of one, left by a killed job, would be read and end this one
         with materialize_dataset(spark, url, unischema(settings.image), filesystem_factory=files):
             pass  # all is written: what it does, it does at the end
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import numpy as np
+from pyarrow.fs import FileInfo
 
 from pipelines.dataset.manifest import HISTOGRAM_EDGES, ParquetFile
 from pipelines.dataset.storage import Location
@@ -77,15 +78,21 @@ class Journal:
     def read(self) -> list[FileRecord]:
         """Of all committed waves, by path; not of those that other versions of the encoders wrote: bytes may differ."""
         records: dict[str, FileRecord] = {}
-        for info in self._folder.files():
+        for info in self._waves():
             made_with, *lines = (self._folder / info.base_name).read_bytes().decode().splitlines()
             if made_with == self._made_with:
                 records |= {record.path: record for record in map(FileRecord.from_json, lines)}
         return [records[path] for path in sorted(records)]
 
+    def _waves(self) -> list[FileInfo]:
+        """Files that are whole; a killed job may have left another."""
+        return [
+            info for info in self._folder.files() if info.base_name.startswith("wave-") and info.extension == "jsonl"
+        ]
+
     def commit(self, records: Sequence[FileRecord]) -> None:
         """Keep the records of one wave, all or none."""
-        number = len(self._folder.files())
+        number = len(self._waves())
         lines = [self._made_with, *(record.to_json() for record in records)]
         (self._folder / f"wave-{number:05d}.jsonl").write_bytes("\n".join(lines).encode())
 

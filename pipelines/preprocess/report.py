@@ -162,9 +162,8 @@ def _rejects(rejects: Sequence[Mapping[str, str]]) -> bytes:
     axes.barh(reasons, [len(by_reason[reason]) for reason in reasons], color="lightgrey")
     for place, reason in enumerate(reasons):
         first = by_reason[reason][0]
-        axes.text(
-            0, place, f" {len(by_reason[reason]):,}   {first['key']}: {first['detail']}"[:140], va="center", fontsize=8
-        )
+        text = f" {len(by_reason[reason]):,}   {first['key']}: {first['detail']}"[:140]
+        axes.text(0, place, text, va="center", fontsize=8, parse_math=False)  # a name may have dollars
     axes.set_title(f"{len(rejects):,} rejects, with the first of each reason")
     return _png(figure)
 

@@ -5,10 +5,10 @@ from functools import cached_property
 
 import numpy as np
 
-from pipelines.config import AugmentSettings, ImageSettings, InputError, PcaLighting
+from pipelines.config import AugmentSettings, ImageSettings, InputError, PcaLighting, ScaleJitter
 from pipelines.images.formats import ImageError
-from pipelines.images.transforms import CHOOSE_A_SIZE, Apply, PrincipalComponents, compose, resize
-from pipelines.preprocess.image import Reject, Stored, process, read_image, store, target_size
+from pipelines.images.transforms import CHOOSE_A_SIZE, Apply, PrincipalComponents, compose, resize, shorter_side_to
+from pipelines.preprocess.image import LONGEST_SIDE, Reject, Stored, process, read_image, store, target_size
 from pipelines.preprocess.shuffle import hash_of
 
 
@@ -43,24 +43,40 @@ class Variants:
         return any(isinstance(step, PcaLighting) for step in self.augment.steps)
 
     def make(self, raw: bytes, key: str, number: int) -> Stored | Reject:
-        """Variant `number` of the image; an InputError that names the image if a step does not fit it."""
-        if number == 0:
-            return process(raw, self.image)
-        if number <= len(self.scales):
-            scaled = {"resize": "shorter_side", "size": self.scales[number - 1]}
-            return process(raw, self.image.model_copy(update=scaled))
+        """Variant `number` of the image; an InputError that names the image if a step does not fit it.
+
+        If one variant would be a reject, all are.
+        """
         try:
-            return self._random(raw, key, number)
+            made = self._make(raw, key, number)
+            if isinstance(made, Stored):
+                self._check_scales(made.source_height, made.source_width)
+            return made
         except ImageError as error:
             return Reject(error.reason, str(error))
         except InputError as error:
             raise InputError(f"augment.steps, image {key}: {error}") from None
 
+    def _make(self, raw: bytes, key: str, number: int) -> Stored | Reject:
+        if number == 0:
+            return process(raw, self.image)
+        if number <= len(self.scales):
+            scaled = {"resize": "shorter_side", "size": self.scales[number - 1], "keep_small": False}
+            return process(raw, self.image.model_copy(update=scaled))
+        return self._random(raw, key, number)
+
+    def _check_scales(self, height: int, width: int) -> None:
+        jitters = [step.high for step in self.augment.steps if isinstance(step, ScaleJitter)]
+        for size in (*self.scales, *jitters):
+            if max(shorter_side_to(height, width, size)) > LONGEST_SIDE:
+                raise ImageError("too_large", f"{height} x {width} pixels, at shorter side {size} too long")
+
     def _random(self, raw: bytes, key: str, number: int) -> Stored:
         from_the_source = isinstance(self.augment.steps[0], CHOOSE_A_SIZE)
         decoded = read_image(raw, self.image, whole=from_the_source)
+        self._check_scales(decoded.height, decoded.width)
         pixels = decoded.pixels
-        if not from_the_source:
+        if not from_the_source and not decoded.keeps_bytes:
             pixels = resize(pixels, *target_size(decoded.height, decoded.width, self.image))
         rng = np.random.Generator(np.random.Philox(counter=[0, 0, 0, number], key=[self.seed, self.draws_of(key)]))
         return store(np.ascontiguousarray(self._steps(pixels, rng)), decoded, self.image)

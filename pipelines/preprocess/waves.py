@@ -66,6 +66,7 @@ class Waves:
         todo = [task for task in tasks if task.path not in done]
         if done:
             print(f"{len(done)} of {len(tasks)} files are written already; going on after them", flush=True)
+            self.check(kept)
         per_wave = self.files_per_wave or 4 * self.spark.sparkContext.defaultParallelism
         with progress_lines(self.spark, "images", sum(task.rows for task in todo)) as progress:
             for start in range(0, len(todo), per_wave):

@@ -200,6 +200,15 @@ def test_orientation_turns_pixels_as_pillow_does(orientation):
     assert far(turned(read(raw), orientation), expected) < 1
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_tiff_is_read_as_it_is_stored_though_pillow_turns_it(orientation):
+    raw = saved(rgb(), "TIFF", tiffinfo={0x0112: orientation})
+    header = read_header(raw)
+    assert (header.height, header.width) == (HEIGHT, WIDTH)
+    assert (read(raw) == picture()).all()
+    assert orientation_of(raw) == orientation
+
+
 def test_broken_exif_leaves_good_pixels():
     raw = with_orientation(6)
     place = raw.index(b"Exif\0\0") + 6
@@ -285,6 +294,16 @@ def test_a_jpeg_with_extraneous_bytes_between_its_segments_is_read():
     raw = saved(rgb(), "JPEG", quality=95)
     scan = raw.index(b"\xff\xda")
     assert (read(raw[:scan] + b"\0\0\0\0" + raw[scan:]) == read(raw)).all()
+
+
+def test_a_jpeg_of_unusual_sampling_is_left_to_pillow_or_rejected_in_words():
+    raw = bytearray(LOSSY["JPEG in full colour"])
+    raw[raw.index(b"\xff\xc0") + 11] = 0x14  # luminance one by four, which simplejpeg has no name for
+    assert read_header(bytes(raw)).colours == "RGB, unusual sampling"
+    try:
+        assert read(bytes(raw)).shape == (HEIGHT, WIDTH, 3)
+    except ImageError as error:  # the scan was not written for it
+        assert error.reason in ("truncated", "decode_error")  # noqa: PT017
 
 
 def test_a_png_with_a_wrong_checksum_is_a_decode_error_or_read_never_a_crash():

@@ -167,3 +167,11 @@ def test_exif_orientation_is_ignored_unless_it_is_to_be_applied():
 def test_an_image_to_be_turned_does_not_keep_its_bytes():
     asked = settings(format="jpeg", resize="none", keep_small=True, orientation="apply")
     assert process(on_its_side(), asked).encoded != on_its_side()
+
+
+def test_bytes_that_the_loader_would_refuse_are_encoded_anew():
+    jpeg = encode(picture(60, 90), "jpeg", 75)
+    asked = settings(format="jpeg", resize="none", keep_small=True)
+    stored = process(jpeg[:-2], asked)  # without its end marker
+    assert stored.encoded != jpeg[:-2]
+    assert np.abs(decode(stored.encoded, 3).astype(int) - decode(jpeg, 3)).mean() < 9

@@ -191,6 +191,12 @@ def test_too_many_rejects_fail_the_job_and_publish_nothing(spark, some_broken):
     assert len(rejects_on_disk(settings)) == 3
 
 
+def test_a_job_that_was_refused_is_refused_again(spark, some_broken):
+    for _ in range(2):
+        with pytest.raises(InputError, match="3 of 10 images were rejected"):
+            make_dataset(spark, some_broken(max_reject_fraction=0))
+
+
 def test_a_job_that_was_refused_goes_on_once_more_rejects_are_allowed(spark, some_broken, capsys):
     with pytest.raises(InputError):
         make_dataset(spark, some_broken(max_reject_fraction=0))
@@ -376,6 +382,8 @@ def test_older_versions_are_kept_until_prune(spark, idx_settings):
     versions = [make_dataset(spark, idx_settings(seed=seed)).version for seed in (1, 2)]
     assert sorted(path.name for path in root.glob("v-*")) == sorted(versions)
     output = idx_settings().output.model_dump() | {"prune": True}
+    kept = make_dataset(spark, idx_settings(seed=2, output=output))  # which is there already
+    assert [path.name for path in root.glob("v-*")] == [kept.version]
     last = make_dataset(spark, idx_settings(seed=3, output=output))
     assert [path.name for path in root.glob("v-*")] == [last.version]
     assert find_damage(last, root) == {}
@@ -392,6 +400,15 @@ def test_the_report_has_pictures_and_the_run_that_keeps_them_is_in_the_manifest(
     assert make_dataset(spark, settings, log).run_id == "run-1"
     assert read_manifest(settings.output.path).run_id == "run-1"
     assert seen == ["histograms.png", "rejects.png", "samples.png", "variants.png"]
+
+
+def test_half_written_files_of_a_killed_job_do_not_end_the_next_one(spark, idx_settings):
+    first = make_dataset(spark, idx_settings())
+    root = Path(idx_settings().output.path)
+    (root / FILE_NAME).unlink()
+    (root / first.version / "train" / "_common_metadata").write_bytes(b"")
+    (root / first.version / "journal" / ".wave-00009.jsonl.12.tmp").write_bytes(b"")
+    assert make_dataset(spark, idx_settings()).digest == first.digest
 
 
 def test_a_damaged_manifest_is_replaced(spark, idx_settings, capsys):

@@ -81,6 +81,13 @@ def test_the_journal_gives_back_all_committed_records_by_path(folder):
     assert Journal(folder).read() == [record("a"), record("b"), record("c")]
 
 
+def test_a_wave_that_a_killed_job_left_unfinished_is_passed_over(folder):
+    Journal(folder).commit([record("a")])
+    (folder / ".wave-00001.jsonl.ab.tmp").write_bytes(b"")
+    (folder / "wave-00001.jsonl.ab.tmp").write_bytes(b"")
+    assert Journal(folder).read() == [record("a")]
+
+
 def test_an_empty_journal_holds_nothing(folder):
     assert Journal(folder).read() == []
 

@@ -96,3 +96,19 @@ def test_a_step_that_does_not_fit_names_the_image():
     asked = variants(variants=1, steps=[{"kind": "centre_crop", "size": 200}])
     with pytest.raises(InputError, match=r"augment\.steps, image dogs/rex\.jpg: crop of 200 pixels: .* smaller"):
         asked.make(RAW, "dogs/rex.jpg", 1)
+
+
+def test_a_variant_too_long_for_jpeg_rejects_the_image_in_every_variant():
+    strip = encode(picture(8, 2000), "png", 90)
+    for augment in ({"multi_scale": [512]}, {"variants": 1, "steps": [{"kind": "scale_jitter", "low": 512}]}):
+        made = [variants(**augment).make(strip, "key", number) for number in range(2)]
+        assert [reject.reason for reject in made] == ["too_large"] * 2
+    assert not isinstance(variants().make(strip, "key", 0), Reject)
+
+
+def test_variants_of_an_image_that_keeps_its_bytes_start_from_it_and_scales_scale_it():
+    image = ImageSettings(size=64, keep_small=True)
+    asked = variants(image, variants=1, steps=[{"kind": "random_flip", "probability": 1}], multi_scale=[96])
+    jpeg = encode(picture(40, 50), "jpeg", 90)
+    sizes = [decode(asked.make(jpeg, "key", number).encoded, 3).shape[:2] for number in range(3)]
+    assert sizes == [(40, 50), (96, 120), (40, 50)]

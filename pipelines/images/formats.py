@@ -71,7 +71,14 @@ def orientation_of(raw: bytes) -> int:
     """EXIF orientation, 1 to 8; 1, upright, where there is none or the EXIF block is broken."""
     try:
         with _opened(raw) as image:
-            value = image.getexif().get(_ORIENTATION_TAG, 1)
+            return _orientation(image)
+    except ImageError:  # read_header says what is wrong with it
+        return 1
+
+
+def _orientation(image: Pillow.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # a broken EXIF block fails in many ways, and none of them says anything of the pixels
         return 1
     return value if value in range(1, 9) else 1
@@ -119,16 +126,20 @@ def _jpeg_header(raw: bytes) -> Header:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(raw, strict=False)
     except (ValueError, KeyError) as error:  # simplejpeg looks up a subsampling that is not there, or that it lacks
         unusual = isinstance(error, KeyError) or "subsampling" in str(error)
-        if unusual and raw.rstrip(b"\0").endswith(_END_OF_IMAGE):
+        if unusual and _has_its_end(raw):
             with _opened(raw) as image:
                 return Header("JPEG", f"{image.mode}, unusual sampling", image.height, image.width)
         raise _jpeg_error(raw, str(error)) from None
     return Header("JPEG", colours, height, width)
 
 
+def _has_its_end(raw: bytes) -> bool:
+    return raw.rstrip(b"\0").endswith(_END_OF_IMAGE)
+
+
 def _jpeg_error(raw: bytes, message: str) -> ImageError:
     lowered = message.lower()
-    if "premature end" in lowered or not raw.rstrip(b"\0").endswith(_END_OF_IMAGE):
+    if "premature end" in lowered or not _has_its_end(raw):
         return ImageError("truncated", f"the JPEG ends early, after {len(raw)} bytes ({message})")
     return ImageError("unsupported" if "unsupported" in lowered else "decode_error", message)
 
@@ -166,10 +177,7 @@ def _opened(raw: bytes) -> Pillow.Image:
 
 def _turned_by_pillow(image: Pillow.Image) -> int:
     """The orientation by which Pillow turns pixels as it loads them, unasked: TIFF's."""
-    if image.format != "TIFF":
-        return 1
-    value = image.getexif().get(_ORIENTATION_TAG, 1)
-    return value if value in range(1, 9) else 1
+    return _orientation(image) if image.format == "TIFF" else 1
 
 
 def _pillow_error(error: Exception) -> ImageError:

@@ -56,9 +56,10 @@ def make_dataset(spark: SparkSession, settings: PreprocessSettings, log: LogRepo
         return made
     folder = root / version
     records = _write(spark, settings, listing, folder)
-    _write_rejects(_rejects(records, listing), folder)
-    manifest = _manifest(settings, listing, version, records)
-    draw_report(manifest, folder, _rejects(records, listing))
+    rejects = _rejects(records, listing)
+    _write_rejects(rejects, folder)
+    manifest = _manifest(settings, listing, version, records, rejects)
+    draw_report(manifest, folder, rejects)
     if log:
         manifest = manifest.model_copy(update={"run_id": log(manifest, folder / "report")})
     write_manifest(manifest, root)
@@ -204,14 +205,20 @@ def _refuse_empty(records: Sequence[FileRecord], listing: Listing, folder: Locat
 # --- the manifest -------------------------------------------------------------------------------
 
 
-def _manifest(settings: PreprocessSettings, listing: Listing, version: str, records: Sequence[FileRecord]) -> Manifest:
+def _manifest(
+    settings: PreprocessSettings,
+    listing: Listing,
+    version: str,
+    records: Sequence[FileRecord],
+    rejects: Sequence[dict[str, str]],
+) -> Manifest:
     names: tuple[SplitName, ...] = ("train", "val")
     splits = {name: split_of(_of(records, name), len(listing.classes)) for name in names}
     return Manifest(
         version=version,
         digest=content_digest(splits),
         splits=splits,
-        rejects=_reasons(_rejects(records, listing)),
+        rejects=_reasons(rejects),
         classes=listing.classes,
         channels=settings.image.channels,
         image_format=settings.image.format,

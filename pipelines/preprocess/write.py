@@ -74,8 +74,7 @@ class WriteFiles:
                 self._write(self.folder / path, _row_groups(rows, self.rows_per_group), record)
         except (OSError, InputError) as error:
             # The driver decides whether to try again; Spark would do so at once and bury the reason.
-            no_room = isinstance(error, OSError) and error.errno in _NO_ROOM
-            return FileRecord(path, failure=f"{error}", kind_of_failure=_kind(error, no_room))
+            return FileRecord(path, failure=f"{error}", kind_of_failure=_kind(error))
         return record
 
     def _write(self, target: Location, groups: Iterator[pa.Table], record: FileRecord) -> None:
@@ -117,8 +116,10 @@ class WriteFiles:
             return Reject("unreadable", f"{type(error).__name__}: {error}")
 
 
-def _kind(error: Exception, no_room: bool) -> str:
-    return "no_room" if no_room else "input" if isinstance(error, InputError) else "io"
+def _kind(error: OSError | InputError) -> str:
+    if isinstance(error, InputError):
+        return "input"
+    return "no_room" if error.errno in _NO_ROOM else "io"
 
 
 def _row_groups(rows: Iterator[_Row], size: int) -> Iterator[pa.Table]:

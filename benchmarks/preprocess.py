@@ -8,7 +8,7 @@ in the page cache: what is measured is the processor, not the disk. Every round 
 noise hits all alike; `--rounds 0` leaves the rates out. `--memory` asks whether a worker's memory grows with the
 dataset, `--listing` what listing a training tar of so many images costs. What requirements.txt names is optional.
 
-A file of the dataset is a Spark task, and a task costs some 0.2 s whatever its size. Four files a core are written,
+A file of the dataset is a Spark task, and a task has a fixed cost. Four files a core are written,
 one default wave: the more images, the closer to the 8,192 a file that users get. Progress goes to stderr.
 """
 

@@ -21,7 +21,7 @@ _FAR_THREADS, _LOCAL_THREADS = 32, 4
 
 @dataclass(frozen=True)
 class Part:
-    """Images of a part of a source, packed: one class of ImageNet takes 150 kB so, ten times that as Items."""
+    """Images of a part of a source, packed: Items would take many times the memory."""
 
     items: pa.Table
     """LISTED."""

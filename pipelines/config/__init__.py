@@ -5,6 +5,7 @@ One frozen tree a job. `command_line.py` fills it from defaults, then a YAML fil
 
 from pipelines.config.base import InputError, Settings, digest_of
 from pipelines.config.evaluate import EnsembleSettings, EvaluateSettings
+from pipelines.config.loader import LoaderSettings
 from pipelines.config.preprocess import (
     AugmentSettings,
     ImageSettings,
@@ -14,7 +15,7 @@ from pipelines.config.preprocess import (
     SourceSettings,
 )
 from pipelines.config.tracking import TrackingSettings
-from pipelines.config.train import LoaderSettings, ModelSettings, OptimizerSettings, ScheduleSettings, TrainSettings
+from pipelines.config.train import ModelSettings, OptimizerSettings, ScheduleSettings, TrainSettings
 from pipelines.config.transforms import (
     CentreCrop,
     ColourJitter,

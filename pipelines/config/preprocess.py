@@ -72,6 +72,8 @@ class AugmentSettings(Settings):
             raise ValueError(
                 f"augment.variants = {self.variants} with {len(self.steps)} augment.steps: give both or none"
             )
+        if any(step.kind == "ten_crop" for step in self.steps):
+            raise ValueError("augment.steps: ten_crop makes ten images of one; it belongs into loader.val_transforms")
         if len(set(self.multi_scale)) < len(self.multi_scale):
             raise ValueError(f"augment.multi_scale = {list(self.multi_scale)} names a scale twice")
         return self

@@ -41,12 +41,32 @@ class RandomResizedCrop(Settings):
     """Smallest and largest share of the area."""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """Smallest and largest width / height before resizing."""
+    interpolation: Literal["linear", "area"] = "linear"
+    """linear: but averages where a side shrinks to half or less; area: averages wherever a side shrinks, slower."""
 
     @model_validator(mode="after")
     def _ranges(self) -> "RandomResizedCrop":
         if not (0 < self.scale[0] <= self.scale[1] <= 1 and 0 < self.ratio[0] <= self.ratio[1]):
             raise ValueError(f"random_resized_crop: scale {self.scale} must rise in (0, 1], ratio {self.ratio} rise")
         return self
+
+
+class Resize(Settings):
+    kind: Literal["resize"]
+    size: int = Field(ge=1)
+    """Shorter side of the result in pixels."""
+
+
+class MultiScale(Settings):
+    kind: Literal["multi_scale"]
+    sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((256, 384, 512), min_length=1)
+    """Shorter sides in pixels, one of which is drawn."""
+
+
+class TenCrop(Settings):
+    kind: Literal["ten_crop"]
+    size: int = Field(ge=1)
+    """Side in pixels. An image becomes ten: corners and centre, and all five mirrored."""
 
 
 class ScaleJitter(Settings):
@@ -82,6 +102,16 @@ class PcaLighting(Settings):
 
 
 Transform = Annotated[
-    Pad | CentreCrop | RandomCrop | RandomFlip | RandomResizedCrop | ScaleJitter | ColourJitter | PcaLighting,
+    Pad
+    | CentreCrop
+    | RandomCrop
+    | RandomFlip
+    | RandomResizedCrop
+    | Resize
+    | ScaleJitter
+    | MultiScale
+    | ColourJitter
+    | PcaLighting
+    | TenCrop,
     Field(discriminator="kind"),
 ]

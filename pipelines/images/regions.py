@@ -24,7 +24,7 @@ _MOST_PIECES = 12
 _BLOCK = 8
 """Pixels of a DCT block's side."""
 _LONGEST = 0xFFFF
-_NUMBERS = (_RST0 + np.arange(8, dtype=np.uint8)).astype(np.uint8)
+_NUMBERS = (_RST0 + np.arange(_LONGEST // 2, dtype=np.uint16) % 8).astype(np.uint8)
 _MARGIN = 1
 """Pixels around a region that libjpeg's smooth chroma upsampling looks at."""
 
@@ -124,22 +124,22 @@ def cut_out(jpeg: bytes | memoryview, region: Region) -> tuple[bytes | memoryvie
     first_row, end_row = _pieces(region.top, region.height, header.mcu_height, rows)
     first_column, end_column = _pieces(region.left, region.width, piece_width, columns)
 
-    lengths = np.frombuffer(jpeg, "<u2", rows * columns, header.pieces_at)
-    ends = lengths.cumsum(dtype=np.int64)
-    if ends[-1] != len(jpeg) - header.scan_at:
+    lengths = np.frombuffer(jpeg, "<u2", rows * columns, header.pieces_at).astype(np.int64)
+    stops = lengths.cumsum()
+    if stops[-1] != len(jpeg) - header.scan_at:
         return jpeg, region  # somebody changed it and left the list as it was
-    ends = ends.reshape(rows, columns)[first_row:end_row]
+    stops = stops.reshape(rows, columns)[first_row:end_row] + header.scan_at
     lengths = lengths.reshape(rows, columns)[first_row:end_row, first_column:end_column]
-    stops = (ends[:, end_column - 1] + header.scan_at).tolist()
-    starts = (ends[:, first_column] - lengths[:, 0] + header.scan_at).tolist()
+    starts = stops[:, first_column] - lengths[:, 0]
+    runs = zip(starts.tolist(), stops[:, end_column - 1].tolist(), strict=True)
 
     top, left = first_row * header.mcu_height, first_column * piece_width
     height, width = min(header.height, end_row * header.mcu_height), min(header.width, end_column * piece_width)
     head = bytearray(jpeg[: header.scan_at])
     head[header.size_at : header.size_at + 4] = ((height - top) << 16 | (width - left)).to_bytes(4, "big")
-    cut = bytearray().join((head, *(jpeg[start:stop] for start, stop in zip(starts, stops, strict=True))))
-    markers = lengths.ravel().cumsum(dtype=np.int64) + (header.scan_at - 1)
-    np.frombuffer(cut, np.uint8)[markers] = np.resize(_NUMBERS, len(markers))
+    cut = bytearray().join([head, *[jpeg[start:stop] for start, stop in runs]])
+    markers = lengths.cumsum() + (header.scan_at - 1)
+    np.frombuffer(cut, np.uint8)[markers] = _NUMBERS[: len(markers)]
     cut[-2:] = EOI
     return cut, Region(region.top - top, region.left - left, region.height, region.width)
 

@@ -1,78 +1,16 @@
-"""Resizing, cropping and augmentation of one image: `(pixels, rng) -> pixels`, uint8 (H, W, C) in and out.
+"""What transforms do to pixels, given their parameters: uint8 (H, W, C) in and out. augmentation.py draws parameters.
 
-The loader applies them to training images as they are read, jobs/preprocess.py materialises them.
+out: where it is given, a contiguous array of the result's shape that a function may write its result to, and return.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from pipelines.config import (
-    CentreCrop,
-    ColourJitter,
-    InputError,
-    Pad,
-    PcaLighting,
-    RandomCrop,
-    RandomFlip,
-    RandomResizedCrop,
-    ScaleJitter,
-    Transform,
-)
 from pipelines.images.codec import Image
-
-Apply = Callable[[Image, np.random.Generator], Image]
-
-CHOOSE_A_SIZE = (RandomResizedCrop, ScaleJitter)
-"""Transforms that gain from pixels larger than the stored ones."""
-
-
-class PrincipalComponents(NamedTuple):
-    """Of the colours of a dataset's training pixels, on the [0, 1] scale."""
-
-    eigenvalues: tuple[float, ...]
-    eigenvectors: tuple[tuple[float, ...], ...]
-    """A row a channel, a column an eigenvalue."""
-
-
-def compose(transforms: Sequence[Transform], components: PrincipalComponents | None = None) -> Apply:
-    """All the transforms, one after another; they draw from the generator in that order.
-
-    components: what pca_lighting needs.
-    """
-    steps = [build(transform, components) for transform in transforms]
-
-    def apply(pixels: Image, rng: np.random.Generator) -> Image:
-        for step in steps:
-            pixels = step(pixels, rng)
-        return pixels
-
-    return apply
-
-
-def build(transform: Transform, components: PrincipalComponents | None = None) -> Apply:
-    """The function that one entry of a configuration's list of transforms stands for."""
-    match transform:
-        case Pad(size=size):
-            return lambda pixels, rng: pad(pixels, size)
-        case CentreCrop(size=size):
-            return lambda pixels, rng: centre_crop(pixels, size)
-        case RandomCrop(size=size, padding=padding):
-            return lambda pixels, rng: random_crop(pixels, rng, size, padding)
-        case RandomFlip(probability=probability):
-            return lambda pixels, rng: random_flip(pixels, rng, probability)
-        case RandomResizedCrop(size=size, scale=scale, ratio=ratio):
-            return lambda pixels, rng: random_resized_crop(pixels, rng, size, scale, ratio)
-        case ScaleJitter(low=low, high=high):
-            return lambda pixels, rng: scale_jitter(pixels, rng, low, high)
-        case ColourJitter():
-            return lambda pixels, rng: colour_jitter(pixels, rng, transform)
-        case PcaLighting(std=std):
-            assert components is not None, "whoever reads pca_lighting has a dataset's statistics"
-            return lambda pixels, rng: pca_lighting(pixels, rng, std, components)
+from pipelines.images.regions import Region
 
 
 def shorter_side_to(height: int, width: int, size: int) -> tuple[int, int]:
@@ -82,94 +20,97 @@ def shorter_side_to(height: int, width: int, size: int) -> tuple[int, int]:
 
 
 def resize(pixels: Image, height: int, width: int) -> Image:
-    """Averaging areas on the way down, cubic on the way up."""
+    """Averaging areas on the way down, cubic on the way up: for images that are stored or tested."""
+    down = height * width < pixels.shape[0] * pixels.shape[1]
+    return _resize(pixels, height, width, cv2.INTER_AREA if down else cv2.INTER_CUBIC, None)
+
+
+def resample(
+    pixels: Image, height: int, width: int, how: Literal["linear", "area"] = "linear", out: Image | None = None
+) -> Image:
+    """Linear, but averaging areas where a side shrinks to half or less: fast, for images that train.
+
+    how: area averages wherever a side shrinks.
+    """
+    shrink = max(pixels.shape[0] / height, pixels.shape[1] / width)
+    averages = shrink > 1 if how == "area" else shrink >= 2
+    return _resize(pixels, height, width, cv2.INTER_AREA if averages else cv2.INTER_LINEAR, out)
+
+
+def _resize(pixels: Image, height: int, width: int, interpolation: int, out: Image | None) -> Image:
     if pixels.shape[:2] == (height, width):
         return pixels
-    down = height * width < pixels.shape[0] * pixels.shape[1]
-    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if down else cv2.INTER_CUBIC)
-    # OpenCV drops a channel axis of one.
-    return np.asarray(resized, np.uint8).reshape(height, width, pixels.shape[2])
+    resized = cv2.resize(pixels, (width, height), dst=_dst(out), interpolation=interpolation)
+    return _with_channels(resized, pixels, out)
 
 
-def pad(pixels: Image, size: int) -> Image:
-    """(size, size, C): the image centred on black. An InputError if it is larger."""
-    height, width, _ = pixels.shape
-    if height > size or width > size:
-        raise InputError(f"pad to {size} pixels: the image is {height} x {width}, larger; crop it")
-    top, left = (size - height) // 2, (size - width) // 2
-    return np.pad(pixels, ((top, size - height - top), (left, size - width - left), (0, 0)))
+def _dst(out: Image | None) -> Image | None:
+    """OpenCV's arrays have no channel axis of one."""
+    return out[:, :, 0] if out is not None and out.shape[2] == 1 else out
 
 
-def centre_crop(pixels: Image, size: int) -> Image:
-    """(size, size, C) from the middle. An InputError if the image is smaller."""
-    height, width, _ = pixels.shape
-    return _crop(pixels, (height - size) // 2, (width - size) // 2, size)
+def _with_channels(result: Image, pixels: Image, out: Image | None) -> Image:
+    if out is not None and result.ctypes.data == out.ctypes.data:
+        return out
+    return result.reshape(*result.shape[:2], pixels.shape[2])
 
 
-def random_crop(pixels: Image, rng: np.random.Generator, size: int, padding: int) -> Image:
-    """(size, size, C) from anywhere, after `padding` black pixels were added on every side."""
-    if padding:
-        pixels = np.pad(pixels, ((padding, padding), (padding, padding), (0, 0)))
-    height, width, _ = pixels.shape
-    top, left = (int(rng.integers(max(1, side - size + 1))) for side in (height, width))
-    return _crop(pixels, top, left, size)
+def pad(pixels: Image, top: int, left: int, height: int, width: int) -> Image:
+    """(height, width, C), the image at (top, left) on black."""
+    padded = np.zeros((height, width, pixels.shape[2]), np.uint8)
+    padded[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    return padded
 
 
-def _crop(pixels: Image, top: int, left: int, size: int) -> Image:
-    height, width, _ = pixels.shape
-    if height < size or width < size:
-        raise InputError(f"crop of {size} pixels: the image is {height} x {width}, smaller; pad it or store it larger")
-    return pixels[top : top + size, left : left + size]
+def part(pixels: Image, region: Region) -> Image:
+    """A view of the region."""
+    top, left, height, width = region
+    return pixels[top : top + height, left : left + width]
 
 
-def random_flip(pixels: Image, rng: np.random.Generator, probability: float) -> Image:
-    """Mirrored left to right with that probability."""
-    return pixels[:, ::-1] if rng.random() < probability else pixels
+def flip(pixels: Image, out: Image | None = None) -> Image:
+    """Mirrored left to right."""
+    return _with_channels(cv2.flip(pixels, 1, dst=_dst(out)), pixels, out)
 
 
-def random_resized_crop(
-    pixels: Image, rng: np.random.Generator, size: int, scale: tuple[float, float], ratio: tuple[float, float]
-) -> Image:
-    """(size, size, C): a part with a random share of the area and a random aspect ratio, resized.
+def ten_crop(pixels: Image, size: int, out: Image | None = None) -> Image:
+    """(10, size, size, C): corners and centre, then the same of the mirrored image.
 
-    Szegedy et al. 2015 (GoogLeNet), section 6: area 8% to 100%, aspect ratio 3/4 to 4/3. If ten draws do not fit into
-    the image, the largest central part with a legal ratio is taken, as in torchvision.
+    Krizhevsky et al. 2012 (AlexNet), section 4.1.
     """
-    height, width, _ = pixels.shape
-    part_height, part_width = height, width
-    for _ in range(10):
-        area = height * width * rng.uniform(*scale)
-        aspect = np.exp(rng.uniform(*np.log(ratio)))
-        part_height, part_width = round(float(np.sqrt(area / aspect))), round(float(np.sqrt(area * aspect)))
-        if 0 < part_height <= height and 0 < part_width <= width:
-            top, left = int(rng.integers(height - part_height + 1)), int(rng.integers(width - part_width + 1))
-            break
-    else:
-        part_height, part_width = min(height, round(width / ratio[0])), min(width, round(height * ratio[1]))
-        top, left = (height - part_height) // 2, (width - part_width) // 2
-    return resize(pixels[top : top + part_height, left : left + part_width], size, size)
+    height, width, channels = pixels.shape
+    bottom, right = height - size, width - size
+    crops = np.empty((10, size, size, channels), np.uint8) if out is None else out
+    for number, (top, left) in enumerate([(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]):
+        crops[number] = pixels[top : top + size, left : left + size]
+        crops[number + 5] = crops[number, :, ::-1]
+    return crops
 
 
-def scale_jitter(pixels: Image, rng: np.random.Generator, low: int, high: int) -> Image:
-    """Resized to a random shorter side in [low, high] pixels: Simonyan and Zisserman 2015 (VGG), section 3.1."""
-    height, width, _ = pixels.shape
-    return resize(pixels, *shorter_side_to(height, width, int(rng.integers(low, high + 1))))
+class Colours(NamedTuple):
+    """Parameters of `change_colours`: 1, 1, 1, 0 change nothing."""
+
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    """In turns of the colour circle."""
+    order: tuple[int, ...]
+    """In which the four are applied."""
 
 
-def colour_jitter(pixels: Image, rng: np.random.Generator, jitter: ColourJitter) -> Image:
-    """Brightness, contrast, saturation and hue changed by random amounts in a random order. Grey has the first two."""
-    changes: list[Callable[[Image], Image]] = []
-    brightness, contrast, saturation = (
-        rng.uniform(1 - width, 1 + width) for width in (jitter.brightness, jitter.contrast, jitter.saturation)
+def change_colours(pixels: Image, colours: Colours) -> Image:
+    """Brightness, contrast, saturation and hue changed in the order given. Grey has the first two."""
+    changes = (
+        lambda image: _blend(image, np.zeros_like(image), colours.brightness),
+        lambda image: _blend(image, np.full_like(image, round(float(_grey(image).mean()))), colours.contrast),
+        lambda image: _blend(image, np.repeat(_grey(image), 3, axis=2), colours.saturation),
+        lambda image: _turn_hue(image, colours.hue),
     )
-    turn = rng.uniform(-jitter.hue, jitter.hue)
-    changes.append(lambda image: _blend(image, np.zeros_like(image), brightness))
-    changes.append(lambda image: _blend(image, np.full_like(image, round(float(_grey(image).mean()))), contrast))
-    if pixels.shape[2] == 3:
-        changes.append(lambda image: _blend(image, np.repeat(_grey(image), 3, axis=2), saturation))
-        changes.append(lambda image: _turn_hue(image, turn))
-    for index in rng.permutation(len(changes)):
-        pixels = changes[index](pixels)
+    possible = 4 if pixels.shape[2] == 3 else 2
+    for index in colours.order:
+        if index < possible:
+            pixels = changes[index](pixels)
     return pixels
 
 
@@ -193,11 +134,8 @@ def _turn_hue(pixels: Image, turn: float) -> Image:
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL), np.uint8)
 
 
-def pca_lighting(pixels: Image, rng: np.random.Generator, std: float, components: PrincipalComponents) -> Image:
-    """One colour added to all pixels: the principal components, each times its eigenvalue and a draw from N(0, std).
-
-    Krizhevsky et al. 2012 (AlexNet), section 4.1, with pixels on the [0, 1] scale.
-    """
-    vectors: NDArray[np.float64] = np.asarray(components.eigenvectors)
-    shift = vectors @ (rng.normal(0, std, len(vectors)) * np.asarray(components.eigenvalues)) * 255
-    return np.asarray(np.clip(np.rint(pixels + shift), 0, 255), np.uint8)
+def shift_colours(pixels: Image, shift: Sequence[int], out: Image | None = None) -> Image:
+    """One colour, in grey levels, added to all pixels, held within uint8."""
+    levels = np.clip(np.arange(256)[:, None] + np.asarray(shift), 0, 255).astype(np.uint8)
+    table = levels[None] if len(shift) == 3 else levels.reshape(1, 256)
+    return _with_channels(cv2.LUT(np.ascontiguousarray(pixels), table, dst=_dst(out)), pixels, out)

@@ -18,7 +18,8 @@ from pipelines.dataset import columns
 from pipelines.dataset.manifest import Manifest, SplitName
 from pipelines.dataset.storage import Address, Location
 from pipelines.images.codec import DecodeError, Image, decode
-from pipelines.images.transforms import PrincipalComponents, compose
+from pipelines.images.augmentation import Augmentation
+from pipelines.images.steps import PrincipalComponents
 from pipelines.loading.plan import PADDING, EpochPlan, Window, row_generator
 from pipelines.loading.reader import RowGroupReader
 

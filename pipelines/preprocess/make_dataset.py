@@ -25,7 +25,7 @@ from pipelines.dataset.manifest import (
 from pipelines.dataset.petastorm_files import petastorm_files
 from pipelines.dataset.storage import Location
 from pipelines.dataset.unischema import unischema
-from pipelines.images.transforms import PrincipalComponents
+from pipelines.images.steps import PrincipalComponents
 from pipelines.preprocess.records import FileRecord, Journal, rejects_of
 from pipelines.preprocess.report import draw_report
 from pipelines.preprocess.shuffle import assign

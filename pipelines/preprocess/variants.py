@@ -5,11 +5,26 @@ from functools import cached_property
 
 import numpy as np
 
-from pipelines.config import AugmentSettings, ImageSettings, InputError, PcaLighting, ScaleJitter
+from pipelines.config import (
+    AugmentSettings,
+    ImageSettings,
+    InputError,
+    MultiScale,
+    PcaLighting,
+    RandomResizedCrop,
+    Resize,
+    ScaleJitter,
+    Transform,
+)
+from pipelines.images.augmentation import Augmentation
 from pipelines.images.formats import ImageError
-from pipelines.images.transforms import CHOOSE_A_SIZE, Apply, PrincipalComponents, compose, resize, shorter_side_to
+from pipelines.images.steps import PrincipalComponents
+from pipelines.images.transforms import resize, shorter_side_to
 from pipelines.preprocess.image import LONGEST_SIDE, Reject, Stored, process, read_image, store, target_size
 from pipelines.preprocess.shuffle import hash_of
+
+_CHOOSE_A_SIZE = (RandomResizedCrop, ScaleJitter, MultiScale, Resize)
+"""Transforms that gain from pixels larger than the stored ones."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +81,12 @@ class Variants:
         return self._random(raw, key, number)
 
     def _check_scales(self, height: int, width: int) -> None:
-        jitters = [step.high for step in self.augment.steps if isinstance(step, ScaleJitter)]
-        for size in (*self.scales, *jitters):
+        for size in (*self.scales, *map(_largest_side, self.augment.steps)):
             if max(shorter_side_to(height, width, size)) > LONGEST_SIDE:
                 raise ImageError("too_large", f"{height} x {width} pixels, at shorter side {size} too long")
 
     def _random(self, raw: bytes, key: str, number: int) -> Stored:
-        from_the_source = isinstance(self.augment.steps[0], CHOOSE_A_SIZE)
+        from_the_source = isinstance(self.augment.steps[0], _CHOOSE_A_SIZE)
         decoded = read_image(raw, self.image, whole=from_the_source)
         self._check_scales(decoded.height, decoded.width)
         pixels = decoded.pixels
@@ -87,5 +101,18 @@ class Variants:
         return hash_of(0, "draws", key)
 
     @cached_property
-    def _steps(self) -> Apply:
-        return compose(self.augment.steps, self.components)
+    def _steps(self) -> Augmentation:
+        return Augmentation(self.augment.steps, self.components)
+
+
+def _largest_side(step: Transform) -> int:
+    """Shorter side that a step may enlarge an image to."""
+    match step:
+        case ScaleJitter():
+            return step.high
+        case MultiScale():
+            return max(step.sizes)
+        case Resize():
+            return step.size
+        case _:
+            return 1

@@ -12,7 +12,9 @@ from pipelines.config import (
     RandomResizedCrop,
     ScaleJitter,
 )
-from pipelines.images.transforms import PrincipalComponents, compose, resize
+from pipelines.images.augmentation import Augmentation
+from pipelines.images.steps import PrincipalComponents
+from pipelines.images.transforms import resize
 
 
 def image(height, width):
@@ -20,7 +22,7 @@ def image(height, width):
 
 
 def apply(transform, pixels, seed=0):
-    return compose([transform])(pixels, np.random.default_rng(seed))
+    return Augmentation([transform])(pixels, np.random.default_rng(seed))
 
 
 def test_pad_centres_the_image_on_black():
@@ -51,7 +53,7 @@ def test_random_flip_mirrors_about_as_often_as_asked():
 
 def test_transforms_run_in_order_and_repeat_for_the_same_draws():
     steps = [RandomCrop(kind="random_crop", size=5), RandomFlip(kind="random_flip"), Pad(kind="pad", size=8)]
-    once, again = (compose(steps)(image(9, 9), np.random.default_rng(3)) for _ in range(2))
+    once, again = (Augmentation(steps)(image(9, 9), np.random.default_rng(3)) for _ in range(2))
     assert once.shape == (8, 8, 3)
     assert (once == again).all()
 
@@ -175,7 +177,7 @@ def lit(seed, std=0.1):
     step = PcaLighting(kind="pca_lighting", std=std)
     three = PrincipalComponents((0.2, 0.02, 0.0), ((0.6, 0.8, 0.0), (0.8, -0.6, 0.0), (0.0, 0.0, 1.0)))
     pixels = np.full((2, 2, 3), 128, np.uint8)
-    return compose([step], three)(pixels, np.random.default_rng(seed)).astype(int) - 128
+    return Augmentation([step], three)(pixels, np.random.default_rng(seed)).astype(int) - 128
 
 
 def test_pca_lighting_shifts_all_pixels_along_the_components_as_far_as_their_eigenvalues_say():
@@ -192,5 +194,5 @@ def test_pca_lighting_stays_within_a_byte():
     pixels = np.full((1, 1, 3), 255, np.uint8)
     step = PcaLighting(kind="pca_lighting", std=5000)
     three = PrincipalComponents((1.0, 0.0, 0.0), ((1.0, 0.0, 0.0), (1.0, 0.0, 0.0), (1.0, 0.0, 0.0)))
-    levels = {int(compose([step], three)(pixels, np.random.default_rng(seed))[0, 0, 0]) for seed in range(20)}
+    levels = {int(Augmentation([step], three)(pixels, np.random.default_rng(seed))[0, 0, 0]) for seed in range(20)}
     assert levels == {0, 255}

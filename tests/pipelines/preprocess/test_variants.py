@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from pipelines.config import AugmentSettings, ImageSettings, InputError
+from pipelines.images.augmentation import Augmentation
 from pipelines.images.codec import decode, encode
-from pipelines.images.transforms import PrincipalComponents, compose, resize, shorter_side_to
+from pipelines.images.steps import PrincipalComponents
+from pipelines.images.transforms import resize, shorter_side_to
 from pipelines.preprocess.image import Reject, process
 from pipelines.preprocess.variants import Variants
 
@@ -65,7 +67,7 @@ def test_seed_key_and_number_each_make_another_variant():
 def test_the_steps_are_the_loaders_own_functions():
     asked = variants(variants=1, steps=STEPS)
     rng = np.random.Generator(np.random.Philox(counter=[0, 0, 0, 1], key=[0, asked.draws_of("key")]))
-    expected = compose(asked.augment.steps)(picture(), rng)
+    expected = Augmentation(asked.augment.steps)(picture(), rng)
     assert (decode(asked.make(RAW, "key", 1).encoded, 3) == expected).all()
 
 

@@ -20,7 +20,7 @@ NAME = "strata-executors.tar.gz"
 UNPACKED = "packages"
 """The folder that the archive becomes, beside every executor."""
 
-IMPORTED = ("fsspec", "numpy", "opencv-python-headless", "pillow", "pyarrow", "pydantic", "simplejpeg")
+IMPORTED = ("fsspec", "numpy", "opencv-python-headless", "pillow", "pyarrow", "pydantic", "simplejpeg", "xxhash")
 """By what runs on executors: pipelines.preprocess.write, and Petastorm's count of row groups."""
 
 UNUSED = {"__pycache__", "include", "tests"}

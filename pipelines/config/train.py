@@ -73,6 +73,6 @@ class TrainSettings(Settings):
     def identity(self, dataset_digest: str) -> str:
         """Equal for two commands that train the same weights: same settings on the same data."""
         tree = self.model_dump(mode="json", exclude={"dataset", "tracking", "runs_dir", "name", "device", "fresh"})
-        for pace in ("decode_threads", "reader_threads", "prefetch_batches"):
+        for pace in ("decode_threads", "reader_threads", "readahead_row_groups", "prefetch_batches"):
             del tree["loader"][pace]
         return digest_of({"settings": tree, "dataset": dataset_digest})

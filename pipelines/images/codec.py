@@ -1,6 +1,6 @@
 """A dataset's encodings: pixels to stored bytes and back. Pixels are uint8, (H, W, 1) greyscale or (H, W, 3) RGB."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ class DecodeError(ValueError):
 
 def decode(encoded: Buffer, channels: int) -> Image:
     """(H, W, channels) pixels of a stored JPEG or PNG."""
-    raw = memoryview(encoded)
+    raw = memoryview(encoded).cast("B")
     return _decode_jpeg(raw, channels) if raw[:2] == SOI else _decode_png(raw, channels)
 
 
@@ -29,7 +29,7 @@ def decode_region(encoded: Buffer, channels: int, region: Region, at_least: tupl
     at_least: (height, width) that suffice: where the region has twice that or more, a JPEG is decoded at 1/2, 1/4 or
     1/8 of its size, and the region with it, rounded to whole pixels. (0, 0): at its own size.
     """
-    raw = memoryview(encoded)
+    raw = memoryview(encoded).cast("B")
     if raw[:2] != SOI:
         return _part(_decode_png(raw, channels), region, 1)
     cut, within = cut_out(raw, region)
@@ -100,7 +100,7 @@ def encode(pixels: Image, format: Literal["jpeg", "png"], quality: int) -> bytes
     return with_pieces_listed(_encode(".jpg", bgr, [*options, cv2.IMWRITE_JPEG_RST_INTERVAL, interval]))
 
 
-def _encode(extension: str, bgr: Image, options: list[int]) -> bytes:
+def _encode(extension: str, bgr: NDArray[Any], options: list[int]) -> bytes:
     done, encoded = cv2.imencode(extension, bgr, options)
     assert done, "OpenCV encodes every uint8 image of one or three channels"
     return bytes(encoded)

@@ -110,7 +110,7 @@ def read_header(jpeg: bytes | memoryview) -> Header | None:
         return None
 
 
-def cut_out(jpeg: bytes | memoryview, region: Region) -> tuple[bytes | memoryview, Region]:
+def cut_out(jpeg: bytes | memoryview, region: Region) -> tuple[bytes | bytearray | memoryview, Region]:
     """A JPEG of the pieces that the region touches, and where in it the region lies.
 
     Decoded, the region has the very pixels that it has in the whole image. The JPEG itself where it cannot be cut.

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from pipelines.config import InputError, Settings
 from pipelines.config import transforms as configured
@@ -80,9 +79,10 @@ class Crop(Step):
         return part(pixels, parameters)
 
 
-def _regions(top: Any, left: Any, height: Any, width: Any, count: int) -> list[Region]:
-    sides = np.stack([np.broadcast_to(side, count) for side in (top, left, height, width)], 1)
-    return [Region(*row) for row in sides.astype(np.int64).tolist()]
+def _regions(count: int, *sides: int | NDArray[Any]) -> list[Region]:
+    """sides: top, left, height and width, for all or each of `count` images."""
+    table = np.stack([np.broadcast_to(side, count) for side in sides], 1)
+    return [Region(*row) for row in table.astype(np.int64).tolist()]
 
 
 def _check_fits(sizes: Sizes, size: int) -> None:
@@ -106,7 +106,7 @@ class CentreCrop(Crop):
     def draw(self, uniforms: Floats, sizes: Sizes) -> tuple[list[Region], Sizes]:
         _check_fits(sizes, self._size)
         top, left = ((sizes - self._size) // 2).T
-        return _regions(top, left, self._size, self._size, len(sizes)), _all_of(self._size, len(sizes))
+        return _regions(len(sizes), top, left, self._size, self._size), _all_of(self._size, len(sizes))
 
 
 class RandomCrop(Crop):
@@ -118,7 +118,7 @@ class RandomCrop(Crop):
     def draw(self, uniforms: Floats, sizes: Sizes) -> tuple[list[Region], Sizes]:
         _check_fits(sizes, self._size)
         top, left = np.floor(uniforms * (sizes - self._size + 1)).T
-        return _regions(top, left, self._size, self._size, len(sizes)), _all_of(self._size, len(sizes))
+        return _regions(len(sizes), top, left, self._size, self._size), _all_of(self._size, len(sizes))
 
 
 class RandomResizedCrop(Crop):
@@ -146,7 +146,7 @@ class RandomResizedCrop(Crop):
         part_sizes = np.where(fit.any(1), chosen, largest)
         free = sizes.T - part_sizes
         top, left = np.where(fit.any(1), np.floor(uniforms[:, -2:].T * (free + 1)), free // 2)
-        return _regions(top, left, *part_sizes, len(sizes)), _all_of(self._settings.size, len(sizes))
+        return _regions(len(sizes), top, left, *part_sizes), _all_of(self._settings.size, len(sizes))
 
     def apply(self, pixels: Image, parameters: Region, out: Image | None = None) -> Image:
         size = self._settings.size
@@ -206,7 +206,8 @@ class ShorterSide(Step):
     def draw(self, uniforms: Floats, sizes: Sizes) -> tuple[list[tuple[int, int]], Sizes]:
         numbers = np.floor(uniforms[:, 0] * len(self._sides)).astype(int) if self.draws else np.zeros(len(sizes), int)
         sides = self._sides[numbers].tolist()
-        scaled = [shorter_side_to(*size, side) for size, side in zip(sizes.tolist(), sides, strict=True)]
+        heights, widths = sizes.T.tolist()
+        scaled = list(map(shorter_side_to, heights, widths, sides))
         return scaled, np.array(scaled, np.int64).reshape(-1, 2)
 
     def apply(self, pixels: Image, parameters: tuple[int, int], out: Image | None = None) -> Image:
@@ -224,7 +225,7 @@ class ColourJitter(Step):
     def draw(self, uniforms: Floats, sizes: Sizes) -> tuple[list[Colours], Sizes]:
         changes = [1, 1, 1, 0] + self._widths * (2 * uniforms[:, :4] - 1)
         orders = uniforms[:, 4:].argsort(1).tolist()
-        return [Colours(*row, tuple(order)) for row, order in zip(changes.tolist(), orders, strict=True)], sizes
+        return list(map(Colours, *changes.T.tolist(), map(tuple, orders))), sizes
 
     def apply(self, pixels: Image, parameters: Colours, out: Image | None = None) -> Image:
         return change_colours(pixels, parameters)
@@ -239,10 +240,11 @@ class PcaLighting(Step):
     def __init__(self, settings: configured.PcaLighting, components: PrincipalComponents) -> None:
         self._std = settings.std
         self._directions = np.asarray(components.eigenvectors) * components.eigenvalues
-        self.draws = len(components.eigenvalues)
+        self.draws = 2 * len(components.eigenvalues)
 
     def draw(self, uniforms: Floats, sizes: Sizes) -> tuple[list[list[int]], Sizes]:
-        normal = ndtri(np.maximum(uniforms, np.finfo(float).tiny))
+        radius, turn = np.split(uniforms, 2, axis=1)
+        normal = np.sqrt(-2 * np.log1p(-radius)) * np.cos(2 * np.pi * turn)  # Box and Muller 1958
         return np.rint(255 * self._std * normal @ self._directions.T).astype(int).tolist(), sizes
 
     def apply(self, pixels: Image, parameters: list[int], out: Image | None = None) -> Image:

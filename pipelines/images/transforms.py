@@ -4,10 +4,11 @@ out: where it is given, a contiguous array of the result's shape that a function
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.images.codec import Image
 from pipelines.images.regions import Region
@@ -49,10 +50,10 @@ def _dst(out: Image | None) -> Image | None:
     return out[:, :, 0] if out is not None and out.shape[2] == 1 else out
 
 
-def _with_channels(result: Image, pixels: Image, out: Image | None) -> Image:
+def _with_channels(result: NDArray[Any], pixels: Image, out: Image | None) -> Image:
     if out is not None and result.ctypes.data == out.ctypes.data:
         return out
-    return result.reshape(*result.shape[:2], pixels.shape[2])
+    return np.asarray(result, np.uint8).reshape(*result.shape[:2], pixels.shape[2])
 
 
 def pad(pixels: Image, top: int, left: int, height: int, width: int) -> Image:

@@ -6,12 +6,15 @@
 4. A global batch takes the same number of rows of every lane. Worker r of W serves lanes r, r + W, r + 2W, …
 
 So all workers have the same number of batches, the sequence of global batches is the same for every W, each row comes
-at most once, and a run resumes at any step by starting its lanes there.
+at most once, and a run resumes at any step by starting its lanes there. Windows are made as they come to be needed:
+what a plan holds does not grow with anything but the number of row groups.
 """
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +26,8 @@ PADDING = -1
 """Stands for a row in the places of the last batch that no row fills."""
 
 _GROUP_ORDER, _WINDOW_ORDER, _ROW_DRAWS = range(3)
+_DRAWS_PER_COUNTER = 4
+"""Philox gives four numbers for each value of its counter."""
 
 
 class Segment(NamedTuple):
@@ -32,21 +37,26 @@ class Segment(NamedTuple):
     first: int
     last: int
 
+    @property
+    def rows(self) -> int:
+        return self.last - self.first + 1
 
-@dataclass(frozen=True)
-class Window:
+
+class Window(NamedTuple):
     """A stretch of a lane: what to read for it and in which order its rows come."""
 
     lane: int
+    number: int
+    """Within the lane, from 0."""
     start: int
     """Position in the lane of its first row."""
     segments: tuple[Segment, ...]
-    order: NDArray[np.int64]
-    """Permutation of the rows of all segments end to end."""
+    remaining: NDArray[np.int64] | None = None
+    """Order of its rows, where an epoch starts inside it; None: `EpochPlan.order_of` draws it."""
 
     @property
     def rows(self) -> int:
-        return len(self.order)
+        return sum(segment.rows for segment in self.segments) if self.remaining is None else len(self.remaining)
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ class EpochPlan:
     shuffle=False keeps the stored order and all rows, its last lanes padded.
     """
 
-    group_sizes: tuple[int, ...]
+    group_sizes: Sequence[int] | NDArray[np.int64]
     global_batch: int
     lanes: int
     window_row_groups: int = 4
@@ -69,31 +79,48 @@ class EpochPlan:
         assert self.global_batch % self.lanes == 0, "LoaderSettings checks this"
         if not self.steps:
             raise InputError(
-                f"the split has {sum(self.group_sizes)} images, fewer than one batch of {self.global_batch}: "
-                f"set loader.global_batch to at most {sum(self.group_sizes)}, and loader.lanes to a divisor of it"
+                f"the split has {self.rows} images, fewer than one batch of {self.global_batch}: "
+                f"set loader.global_batch to at most {self.rows}, and loader.lanes to a divisor of it"
             )
+
+    @cached_property
+    def _sizes(self) -> NDArray[np.int64]:
+        return np.asarray(self.group_sizes, np.int64)
+
+    @cached_property
+    def rows(self) -> int:
+        """Of all row groups."""
+        return int(self._sizes.sum())
 
     @property
     def rows_per_lane(self) -> int:
         """Rows of one lane in one global batch."""
         return self.global_batch // self.lanes
 
-    @cached_property
+    @property
     def steps(self) -> int:
         """Global batches in the epoch."""
-        rows = sum(self.group_sizes)
-        return rows // self.global_batch if self.shuffle else -(-rows // self.global_batch)
+        return self.rows // self.global_batch if self.shuffle else -(-self.rows // self.global_batch)
 
     @cached_property
-    def _group_order(self) -> NDArray[np.int64]:
-        if not self.shuffle:
-            return np.arange(len(self.group_sizes))
-        return generator(self.seed, _GROUP_ORDER, self.epoch).permutation(len(self.group_sizes))
+    def _groups(self) -> NDArray[np.int64]:
+        """Numbers of the row groups that have rows, in this epoch's order."""
+        if self.shuffle:
+            groups = generator(self.seed, _GROUP_ORDER, self.epoch).permutation(len(self._sizes))
+        else:
+            groups = np.arange(len(self._sizes))
+        with_rows: NDArray[np.int64] = groups[self._sizes[groups] > 0]
+        return with_rows
 
     @cached_property
-    def _group_starts(self) -> NDArray[np.int64]:
-        """Where each group of `_group_order` starts in the whole order; one longer, its end is all rows."""
-        return np.concatenate([[0], np.cumsum(np.array(self.group_sizes, np.int64)[self._group_order])])
+    def _ends(self) -> NDArray[np.int64]:
+        """Where each of `_groups` ends, its rows laid end to end."""
+        return np.cumsum(self._sizes[self._groups])
+
+    @cached_property
+    def stored_starts(self) -> NDArray[np.int64]:
+        """Number of the first row of each row group, counted in the dataset's stored order."""
+        return np.cumsum(self._sizes) - self._sizes
 
     def lanes_of(self, rank: int, workers: int) -> range:
         """The lanes that worker `rank` of `workers` serves; an InputError if they cannot be shared evenly."""
@@ -103,70 +130,92 @@ class EpochPlan:
             )
         return range(rank, self.lanes, workers)
 
-    def segments_of(self, lane: int) -> list[Segment]:
-        """What one lane reads, in order, before its windows are shuffled."""
-        length = self.steps * self.rows_per_lane
-        begin, end = lane * length, min((lane + 1) * length, int(self._group_starts[-1]))
-        if begin >= end:
-            return []
-        first = int(np.searchsorted(self._group_starts, begin, "right")) - 1
-        segments = []
-        for position in range(first, len(self.group_sizes)):
-            start, stop = int(self._group_starts[position]), int(self._group_starts[position + 1])
-            if start >= end:
-                break
-            if stop > start:
-                segments.append(
-                    Segment(int(self._group_order[position]), max(begin, start) - start, min(end, stop) - start - 1)
-                )
-        return segments
+    def windows_of(self, lane: int, start: int = 0) -> Iterator[Window]:
+        """The windows of one lane, in order, from its row `start` on."""
+        begin, end = self._bounds(lane)
+        if begin + start >= end:
+            return
+        lane_first, last = self._position_of(begin), self._position_of(end - 1)
+        # Lanes begin with windows of unlike lengths. So they do not all want new row groups at the same step, and the
+        # first batch waits for fewer of them.
+        lead = lane % self.window_row_groups + 1 - self.window_row_groups
+        skipped = (self._position_of(begin + start) - lane_first - lead) // self.window_row_groups
+        for number in count(skipped):
+            first = lane_first + lead + number * self.window_row_groups
+            if first > last:
+                return
+            members = range(max(first, lane_first), min(first + self.window_row_groups - 1, last) + 1)
+            window = Window(
+                lane,
+                number,
+                max(begin, self._start_of(members[0])) - begin,
+                tuple(self._segment(position, begin, end) for position in members),
+            )
+            yield self._trimmed(window, start - window.start) if start > window.start else window
 
-    def windows_of(self, lane: int) -> list[Window]:
-        """The windows of one lane, in order."""
-        segments = self.segments_of(lane)
-        windows, start = [], 0
-        for number, at in enumerate(range(0, len(segments), self.window_row_groups)):
-            members = tuple(segments[at : at + self.window_row_groups])
-            rows = sum(last - first + 1 for _, first, last in members)
-            draws = generator(self.seed, _WINDOW_ORDER, self.epoch, lane, number)
-            order = draws.permutation(rows) if self.shuffle else np.arange(rows)
-            windows.append(Window(lane, start, members, order))
-            start += rows
-        return windows
+    def order_of(self, window: Window) -> NDArray[np.int64]:
+        """In which order the rows come that the window's segments have, end to end."""
+        if window.remaining is not None:
+            return window.remaining
+        if not self.shuffle:
+            return np.arange(window.rows)
+        draws = generator(self.seed, _WINDOW_ORDER, self.epoch, window.lane, window.number)
+        return draws.permutation(window.rows)
 
-    def reading_order(self, lanes: Sequence[int], start_step: int = 0) -> list[Window]:
+    def reading_order(self, lanes: Sequence[int], start_step: int = 0) -> Iterator[Window]:
         """The windows that these lanes need from `start_step` on, in the order in which batches come to need them."""
-        needed = [
-            window
-            for lane in lanes
-            for window in self.windows_of(lane)
-            if window.start + window.rows > start_step * self.rows_per_lane
-        ]
-        first_step = {id(window): max(start_step, window.start // self.rows_per_lane) for window in needed}
-        return sorted(needed, key=lambda window: (first_step[id(window)], window.lane, window.start))
+
+        def needed_at(window: Window) -> tuple[int, int, int]:
+            return window.start // self.rows_per_lane, window.lane, window.number
+
+        start = start_step * self.rows_per_lane
+        return heapq.merge(*(self.windows_of(lane, start) for lane in lanes), key=needed_at)
 
     def batch_rows(self, step: int, lanes: Sequence[int] | None = None) -> NDArray[np.int64]:
         """Row numbers, in the dataset's stored order, of one batch (of these lanes; None: the whole global batch).
 
         The loader does not need this; it states what the loader must deliver.
         """
-        rows = [
-            self._lane_rows(lane)[step * self.rows_per_lane :][: self.rows_per_lane]
-            for lane in lanes or range(self.lanes)
-        ]
-        return np.concatenate(rows)
+        begin, end = step * self.rows_per_lane, (step + 1) * self.rows_per_lane
+        return np.concatenate([self.lane_rows(lane)[begin:end] for lane in lanes or range(self.lanes)])
 
-    def _lane_rows(self, lane: int) -> NDArray[np.int64]:
-        stored_starts = np.concatenate([[0], np.cumsum(self.group_sizes)])
-        parts = [
-            np.concatenate(
-                [stored_starts[group] + np.arange(first, last + 1) for group, first, last in window.segments]
-            )[window.order]
-            for window in self.windows_of(lane)
-        ]
+    def lane_rows(self, lane: int) -> NDArray[np.int64]:
+        """Row numbers of one lane, in order, with its padding."""
+        parts = [self.rows_of(window) for window in self.windows_of(lane)]
         rows = np.concatenate([np.empty(0, np.int64), *parts])
-        padding = self.steps * self.rows_per_lane - len(rows)
-        return np.concatenate([rows, np.full(padding, PADDING)])
+        return np.concatenate([rows, np.full(self.steps * self.rows_per_lane - len(rows), PADDING)])
+
+    def rows_of(self, window: Window) -> NDArray[np.int64]:
+        """Row numbers, in the dataset's stored order, of a window, in the order in which they come."""
+        stored = [self.stored_starts[group] + np.arange(first, last + 1) for group, first, last in window.segments]
+        rows: NDArray[np.int64] = np.concatenate(stored)[self.order_of(window)]
+        return rows
+
+    def _bounds(self, lane: int) -> tuple[int, int]:
+        length = self.steps * self.rows_per_lane
+        return lane * length, min((lane + 1) * length, self.rows)
+
+    def _position_of(self, row: int) -> int:
+        """Which of `_groups` has that row of the whole order."""
+        return int(np.searchsorted(self._ends, row, "right"))
+
+    def _start_of(self, position: int) -> int:
+        return int(self._ends[position - 1]) if position else 0
+
+    def _segment(self, position: int, begin: int, end: int) -> Segment:
+        """What lies between `begin` and `end` of the group at that position."""
+        start, stop = self._start_of(position), int(self._ends[position])
+        return Segment(int(self._groups[position]), max(begin, start) - start, min(end, stop) - start - 1)
+
+    def _trimmed(self, window: Window, dealt: int) -> Window:
+        """The window without its first rows, and without the segments that only they came from."""
+        order = self.order_of(window)[dealt:]
+        ends = np.cumsum([segment.rows for segment in window.segments])
+        which = np.searchsorted(ends, order, "right")
+        used = np.unique(which)
+        removed = np.cumsum([0 if index in used else segment.rows for index, segment in enumerate(window.segments)])
+        kept = tuple(window.segments[index] for index in used)
+        return window._replace(start=window.start + dealt, segments=kept, remaining=order - removed[which])
 
 
 def generator(seed: int, purpose: int, *counters: int) -> np.random.Generator:
@@ -175,6 +224,11 @@ def generator(seed: int, purpose: int, *counters: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(counter=place, key=[seed, purpose]))
 
 
-def row_generator(seed: int, epoch: int, row: int) -> np.random.Generator:
-    """The draws that augment one row in one epoch: the same for any number of workers and threads."""
-    return generator(seed, _ROW_DRAWS, epoch, row)
+def row_draws(seed: int, epoch: int, first_row: int, rows: int, draws: int) -> NDArray[np.float64]:
+    """(rows, draws) uniform numbers in [0, 1) that augment the rows from `first_row` on in one epoch.
+
+    A row's numbers depend on seed, epoch and row alone: the same for any number of workers and threads.
+    """
+    counters = -(-draws // _DRAWS_PER_COUNTER)
+    bits = np.random.Philox(counter=[first_row * counters, epoch, 0, 0], key=[seed, _ROW_DRAWS])
+    return np.random.Generator(bits).random((rows, counters * _DRAWS_PER_COUNTER))[:, :draws]

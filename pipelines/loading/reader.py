@@ -1,74 +1,176 @@
 """Petastorm's reader, told which row groups to read in which order. The one home of Petastorm's reading side."""
 
-from collections.abc import Sequence
-from typing import Any
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from petastorm.arrow_reader_worker import ArrowReaderWorker
 from petastorm.reader import Reader
 from petastorm.workers_pool import EmptyResultError
 from petastorm.workers_pool.thread_pool import ThreadPool
-from petastorm.workers_pool.ventilator import ConcurrentVentilator
+from petastorm.workers_pool.ventilator import Ventilator
 
 from pipelines.config import InputError
 from pipelines.dataset import columns
-from pipelines.dataset.manifest import Split
+from pipelines.dataset.manifest import ParquetFile, Split, group_checksum
 from pipelines.dataset.petastorm_files import petastorm_files
 from pipelines.dataset.storage import Location
 
-READ_COLUMNS = [columns.KEY, columns.IMAGE, columns.LABEL]
+READ_COLUMNS = [columns.KEY, columns.IMAGE, columns.LABEL, columns.HEIGHT, columns.WIDTH]
+
+_OPEN_FILES = 4
+"""That a reading thread keeps open: its next row groups are often of the same files."""
+AGAIN = "preprocess again"
 
 
-class _NumberedTables:
-    """A results queue that hands on (place in the order, row group as an Arrow table), as workers publish them."""
+@dataclass(frozen=True)
+class _Group:
+    """A row group, and what the manifest says of it."""
+
+    file: ParquetFile
+    number: int
+    """Within the file."""
+
+    def read(self, parquet: pq.ParquetFile, location: Location) -> pa.Table:
+        """Raises InputError if it is not what the manifest says."""
+        if parquet.num_row_groups != len(self.file.row_groups):
+            raise InputError(
+                f"{location}: {parquet.num_row_groups} row groups, "
+                f"the manifest says {len(self.file.row_groups)}; {AGAIN}"
+            )
+        rows, expected = parquet.metadata.row_group(self.number).num_rows, self.file.row_groups[self.number]
+        if rows != expected:
+            raise InputError(f"{location}, row group {self.number}: {rows} rows, the manifest says {expected}; {AGAIN}")
+        table = parquet.read_row_group(self.number, READ_COLUMNS, use_threads=False)
+        if group_checksum(table) != self.file.group_checksums[self.number]:
+            raise InputError(f"{location}, row group {self.number}: altered since it was written; {AGAIN}")
+        return table
+
+
+class _Read(NamedTuple):
+    """What a reading thread hands over."""
+
+    table: pa.Table | None
+    error: InputError | None
+    seconds: float
+
+
+class _Results:
+    """A results queue that hands on what workers publish."""
 
     batched_output = True
 
-    def read_next(self, pool: ThreadPool, schema: object, ngram: object) -> tuple[int, pa.Table]:
+    def read_next(self, pool: ThreadPool, schema: object, ngram: object) -> _Read:
         try:
-            numbered: tuple[int, pa.Table] = pool.get_results()
-            return numbered
+            read: _Read = pool.get_results()
+            return read
         except EmptyResultError:
             raise StopIteration from None
 
 
 class _RowGroupWorker(ArrowReaderWorker):  # type: ignore[misc]  # Petastorm has no types
-    @staticmethod
-    def new_results_queue_reader() -> _NumberedTables:
-        return _NumberedTables()
+    _open: OrderedDict[str, pq.ParquetFile] | None = None
 
-    def process(self, place: int, piece_index: int) -> None:
-        piece = self._split_pieces[piece_index]
+    @staticmethod
+    def new_results_queue_reader() -> _Results:
+        return _Results()
+
+    def process(self, group: _Group, folder: Location) -> None:
+        started = time.perf_counter()
+        table = error = None
+        location = folder / group.file.path
         try:
-            table = piece.read(columns=READ_COLUMNS)
-        except (pa.ArrowException, OSError) as error:
+            table = group.read(self._opened(location, group.file), location)
+        except InputError as wrong:
             # Raised here, it would end this thread with a traceback of Petastorm's; so it takes the table's place.
-            first_line = str(error).strip().split("\n")[0]
-            table = InputError(f"{piece.path}: not the Parquet that was written: {first_line}; preprocess again")
-        self.publish_func((place, table))
+            error = wrong
+        except (pa.ArrowException, OSError) as wrong:
+            first_line = str(wrong).strip().split("\n")[0]
+            error = InputError(f"{location}: not the Parquet that was written: {first_line}; {AGAIN}")
+        self.publish_func(_Read(table, error, time.perf_counter() - started))
+
+    def _opened(self, location: Location, file: ParquetFile) -> pq.ParquetFile:
+        if self._open is None:
+            self._open = OrderedDict()
+        if file.path not in self._open:
+            check_size(location, file)
+            # Not mapped into memory: a file that is truncated while it is mapped kills the process that reads it.
+            self._open[file.path] = pq.ParquetFile(location.path, filesystem=location.filesystem)
+            if len(self._open) > _OPEN_FILES:
+                self._open.popitem(last=False)
+        self._open.move_to_end(file.path)
+        return self._open[file.path]
+
+
+def check_size(location: Location, file: ParquetFile) -> None:
+    """Raise an InputError that names the file if it is missing, or not as long as the manifest says."""
+    size = location.size_bytes
+    if size is None:
+        raise InputError(f"{location}: missing, though the manifest names it; {AGAIN}")
+    if size != file.size_bytes:
+        raise InputError(
+            f"{location}: {size:,} bytes, the manifest says {file.size_bytes:,}: "
+            f"not the Parquet that was written; {AGAIN}"
+        )
+
+
+class _InOrder(Ventilator):  # type: ignore[misc]  # Petastorm has no types
+    """Hands out items in their order, so many ahead of what has been taken: one more whenever one was taken.
+
+    Petastorm's own ventilates from a thread of its own, which its pool races with (docs/adr/0003). This one acts in the
+    thread that takes results, so the pool's round of its threads stays in step and its end is the end.
+    """
+
+    def __init__(self, ventilate: Callable[..., None], items: Iterable[dict[str, Any]], ahead: int) -> None:
+        super().__init__(ventilate)
+        self._items = iter(items)
+        self._ahead = ahead
+        self._has_more = True
+
+    def start(self) -> None:
+        for _ in range(self._ahead):
+            self.processed_item()
+
+    def processed_item(self) -> None:
+        item = next(self._items, None)
+        self._has_more = item is not None
+        if item is not None:
+            self._ventilate_fn(**item)
+
+    def completed(self) -> bool:
+        return not self._has_more
+
+    def stop(self) -> None:
+        self._has_more = False
 
 
 class RowGroupReader(Reader):  # type: ignore[misc]  # Petastorm has no types
-    """Row groups of `split` as Arrow tables of key, image (encoded) and label, in the order asked for.
+    """Row groups of `split` as Arrow tables of READ_COLUMNS, images encoded, in the order asked for.
 
     order: numbers of row groups, counted through the split's files as the manifest lists them; repeats are allowed.
-    It is opened on the manifest's list of files: Petastorm then takes the schema from Parquet and unpickles nothing.
-    Petastorm's own sharding and shuffling are off: docs/adr/0003 says why.
+    ahead: row groups that are read or being read before they are asked for.
+
+    Petastorm opens the first of the manifest's files, takes the schema from Parquet and unpickles nothing; the others
+    are opened when they are read. Its own sharding and shuffling are off: docs/adr/0003 says why.
     """
 
-    def __init__(self, folder: Location, split: Split, order: Sequence[int], threads: int) -> None:
+    def __init__(self, folder: Location, split: Split, order: Iterable[int], threads: int, ahead: int) -> None:
+        self._folder = folder
         self._order = order
-        self._place = 0
-        self._early: dict[int, pa.Table | InputError] = {}
-        self._groups = [(file.path, group, rows) for file in split.files for group, rows in enumerate(file.row_groups)]
-        files = [folder / file.path for file in split.files]
-        for file in files:
-            if file.size_bytes is None:
-                raise InputError(f"{file}: missing, though the manifest names it; preprocess again")
+        self._ahead = ahead
+        self._groups = [_Group(file, number) for file in split.files for number in range(len(file.row_groups))]
+        self.seconds = 0.0
+        """That threads spent reading, all together."""
+        first = folder / split.files[0].path
+        check_size(first, split.files[0])
         try:
             super().__init__(
                 petastorm_files(folder),
-                [file.path for file in files],
+                [first.path],
                 schema_fields=READ_COLUMNS,
                 reader_pool=ThreadPool(threads),
                 shuffle_row_groups=False,
@@ -76,61 +178,23 @@ class RowGroupReader(Reader):  # type: ignore[misc]  # Petastorm has no types
                 is_batched_reader=True,
             )
         except (pa.ArrowException, OSError) as error:
-            raise InputError(
-                f"{folder}: a file is not the Parquet that was written: {error}; preprocess again"
-            ) from None
+            raise InputError(f"{first}: not the Parquet that was written: {error}; {AGAIN}") from None
 
-    def _create_ventilator(
-        self,
-        row_group_indexes: list[int],
-        shuffle_row_groups: bool,
-        shuffle_row_drop_partitions: int,
-        num_epochs: int,
-        worker_predicate: object,
-        max_ventilation_queue_size: int,
-        seed: int | None,
-    ) -> ConcurrentVentilator:
+    def _create_ventilator(self, *petastorms_own: object) -> _InOrder:
         """The seam: Petastorm asks here for what its threads read, in which order."""
-        if len(row_group_indexes) != len(self._groups):
-            raise InputError(
-                f"the files hold {len(row_group_indexes)} row groups, the manifest says {len(self._groups)}; "
-                "preprocess again"
-            )
-        items: list[dict[str, Any]] = [
-            {"place": place, "piece_index": group} for place, group in enumerate(self._order)
-        ]
-        return ConcurrentVentilator(
-            self._workers_pool.ventilate, items, max_ventilation_queue_size=max_ventilation_queue_size
-        )
+        return _InOrder(self._workers_pool.ventilate, self._items(), self._ahead)
+
+    def _items(self) -> Iterator[dict[str, Any]]:
+        for number in self._order:
+            yield {"group": self._groups[number], "folder": self._folder}
 
     def next_group(self) -> pa.Table:
         """The next row group of the order; an InputError that names the file if it is not what the manifest says."""
-        while self._place not in self._early:
-            place, table = self._next_numbered()
-            self._early[place] = table
-        table = self._early.pop(self._place)
-        if isinstance(table, InputError):
-            raise table
-        path, group, rows = self._groups[self._order[self._place]]
-        if table.num_rows != rows:
-            raise InputError(
-                f"{path}, row group {group}: {table.num_rows} rows, the manifest says {rows}; preprocess again"
-            )
-        self._place += 1
-        return table
-
-    def _next_numbered(self) -> tuple[int, pa.Table]:
-        # Petastorm's thread pool (0.13.1) is usually in order and usually complete. While it waits for the first
-        # item it may start the round at another thread, and between looking at its threads and at the ventilator it
-        # may miss the last item and report the end. So places are numbered, and one report of the end is not believed.
-        try:
-            numbered: tuple[int, pa.Table] = next(self)
-        except StopIteration:
-            try:
-                numbered = next(self)
-            except StopIteration:
-                raise AssertionError("more row groups asked for than there are in the order") from None
-        return numbered
+        read: _Read = next(self)
+        self.seconds += read.seconds
+        if read.error is not None:
+            raise read.error
+        return read.table
 
     def close(self) -> None:
         """End the reading threads."""

@@ -21,6 +21,7 @@ class FileRecord:
 
     path: str
     row_groups: list[int] = field(default_factory=list)
+    group_checksums: list[str] = field(default_factory=list)
     size_bytes: int = 0
     sha256: str = ""
     class_counts: dict[int, int] = field(default_factory=dict)
@@ -64,7 +65,11 @@ class FileRecord:
 
     def parquet_file(self) -> ParquetFile:
         return ParquetFile(
-            path=self.path, row_groups=tuple(self.row_groups), size_bytes=self.size_bytes, sha256=self.sha256
+            path=self.path,
+            row_groups=tuple(self.row_groups),
+            group_checksums=tuple(self.group_checksums),
+            size_bytes=self.size_bytes,
+            sha256=self.sha256,
         )
 
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from pipelines.config import InputError
 from pipelines.dataset import columns
-from pipelines.dataset.manifest import sha256_of
+from pipelines.dataset.manifest import group_checksum, sha256_of
 from pipelines.dataset.storage import Location
 from pipelines.preprocess.image import Reject, Stored
 from pipelines.preprocess.records import FileRecord
@@ -87,6 +87,7 @@ class WriteFiles:
                 for table in chain([first], groups):
                     parquet.write_table(table)
                     record.row_groups.append(table.num_rows)
+                    record.group_checksums.append(group_checksum(table))
             record.size_bytes = temporary.stat().st_size
             record.sha256 = sha256_of(temporary)
 

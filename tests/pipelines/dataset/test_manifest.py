@@ -28,7 +28,7 @@ def test_a_folder_without_a_manifest_is_no_dataset(tmp_path):
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format_version": 1}'])
 def test_a_damaged_manifest_is_named(tmp_path, text):
     (tmp_path / FILE_NAME).write_text(text)
-    with pytest.raises(InputError, match=r"manifest\.json: not a manifest of format 2"):
+    with pytest.raises(InputError, match=r"manifest\.json: not a manifest of format 3"):
         read_manifest(tmp_path)
 
 

@@ -7,7 +7,8 @@ import torch
 
 from pipelines.config import InputError, LoaderSettings
 from pipelines.dataset.storage import Location
-from pipelines.loading.loader import PADDING_LABEL, Loader
+from pipelines.loading.decoding import PADDING_LABEL
+from pipelines.loading.loader import Loader
 from pipelines.loading.reader import RowGroupReader
 
 CROP = [{"kind": "random_crop", "size": 32, "padding": 3}]
@@ -124,7 +125,7 @@ def test_the_reader_keeps_its_order_when_its_threads_race(digits):
 
 
 def _tables(folder, split, order, threads):
-    reader = RowGroupReader(folder, split, order, threads)
+    reader = RowGroupReader(folder, split, order, threads, ahead=5)
     try:
         return [reader.next_group() for _ in order]
     finally:
@@ -192,13 +193,10 @@ def test_a_hostile_common_metadata_is_not_unpickled(copied):
     assert not trap.exists()
 
 
-def test_images_that_differ_in_size_are_refused_with_what_to_add(digits, monkeypatch):
-    sides = iter(range(10_000))
-    monkeypatch.setattr(
-        "pipelines.loading.loader.compose", lambda *_: lambda pixels, rng: pixels[: 20 + next(sides) % 2]
-    )
+def test_images_that_differ_in_size_are_refused_with_what_to_add(digits):
+    scales = [{"kind": "multi_scale", "sizes": [20, 21]}]
     with pytest.raises(InputError, match=r"differ in size .*add a crop or pad to loader\.train_transforms"):
-        list(make(digits).epoch(0))
+        list(make(digits, train_transforms=scales).epoch(0))
 
 
 def test_an_image_that_does_not_fit_a_transform_is_named(digits):

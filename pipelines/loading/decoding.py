@@ -1,0 +1,128 @@
+"""Encoded rows to batches: draws what augments them, and lets threads write the images to their places."""
+
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from pipelines.config import InputError
+from pipelines.images.augmentation import Augmentation, Drawn
+from pipelines.images.codec import DecodeError, Image
+from pipelines.images.steps import UnfitError
+from pipelines.loading.buffers import Buffers
+from pipelines.loading.plan import PADDING
+from pipelines.loading.rows import Rows
+from pipelines.loading.times import Times
+
+PADDING_LABEL = PADDING
+
+_IMAGES_PER_TASK = 8
+_VIEWS = 10
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This worker's part of one global batch."""
+
+    images: Tensor
+    """uint8 (N, H, W, C), or (N, 10, H, W, C) of ten crops; zeros where padding."""
+    labels: Tensor
+    """int64 (N,), PADDING_LABEL where padding."""
+    keys: tuple[str, ...]
+    """N names, empty where padding."""
+    rows: Tensor
+    """int64 (N,), counted through the split in its stored order; PADDING where padding."""
+    drawn: Drawn
+    """What augmented the images that are no padding, which come first; `augmentation.replay` repeats it."""
+
+
+@dataclass(frozen=True)
+class UnderWay:
+    """A batch whose images are being written."""
+
+    batch: Batch
+    tasks: list[Future[tuple[float, float]]]
+    """Each gives the seconds that it decoded and transformed."""
+
+    def finished(self, times: Times) -> Batch:
+        """The batch, once it is whole; an InputError that names the image if one is damaged."""
+        for decode, transform in (task.result() for task in self.tasks):
+            times.decode += decode
+            times.transform += transform
+        times.images += len(self.batch.drawn.sizes)
+        return self.batch
+
+    def cancel(self) -> None:
+        """Begin no more of it."""
+        for task in self.tasks:
+            task.cancel()
+
+
+@dataclass(frozen=True)
+class BatchDecoder:
+    """Makes batches of one epoch with the threads of an executor.
+
+    dataset, setting: what errors call the dataset and the list of transforms.
+    """
+
+    augmentation: Augmentation
+    channels: int
+    threads: Executor
+    buffers: Buffers
+    dataset: str
+    setting: str
+
+    def begin(self, rows: Rows, places: int) -> UnderWay:
+        """A batch of so many places, the last ones padding if there are fewer rows.
+
+        Raises InputError if an image cannot take a transform, or if images get different sizes.
+        """
+        drawn = self._draw(rows)
+        images = self.buffers.take((places, *self._shape(drawn)))
+        images[len(rows) :] = 0
+        padding = places - len(rows)
+        batch = Batch(
+            images,
+            torch.tensor([*rows.labels.tolist(), *[PADDING_LABEL] * padding]),
+            (*rows.keys, *[""] * padding),
+            torch.tensor([*rows.numbers.tolist(), *[PADDING] * padding]),
+            drawn,
+        )
+        out = images.numpy()
+        starts = range(0, len(rows), _IMAGES_PER_TASK)
+        chunks = [range(start, min(start + _IMAGES_PER_TASK, len(rows))) for start in starts]
+        return UnderWay(batch, [self.threads.submit(self.write, rows, drawn, out, chunk) for chunk in chunks])
+
+    def _draw(self, rows: Rows) -> Drawn:
+        try:
+            return self.augmentation.draw(rows.draws, rows.sizes)
+        except UnfitError as error:
+            raise InputError(f"{self.dataset}: image {rows.keys[error.index]}: {error}") from None
+
+    def _shape(self, drawn: Drawn) -> tuple[int, ...]:
+        sizes = sorted({(height, width) for height, width in drawn.sizes.tolist()}) or [(1, 1)]
+        if len(sizes) > 1:
+            raise InputError(
+                f"{self.dataset}: images of a batch differ in size ({', '.join(map(str, sizes))}): "
+                f"add a crop or pad to {self.setting}"
+            )
+        views = (_VIEWS,) if self.augmentation.makes_views else ()
+        return (*views, *sizes[0], self.channels)
+
+    def write(self, rows: Rows, drawn: Drawn, out: Image, places: Sequence[int]) -> tuple[float, float]:
+        """Some rows to their places in `out`; the seconds that took to decode, and to transform."""
+        decode_s = transform_s = 0.0
+        for place in places:
+            started = perf_counter()
+            try:
+                pixels = drawn.decode(place, rows.encoded[place], self.channels)
+            except DecodeError as error:
+                raise InputError(f"{self.dataset}: image {rows.keys[place]}: {error}") from None
+            decoded = perf_counter()
+            drawn.apply(place, pixels, out[place])
+            decode_s += decoded - started
+            transform_s += perf_counter() - decoded
+        return decode_s, transform_s

@@ -1,0 +1,128 @@
+"""Rows of a lane, dealt in the plan's order: what lies between reading row groups and decoding images."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.dataset import columns
+from pipelines.dataset.manifest import offsets_of
+from pipelines.loading.plan import EpochPlan, Window, row_draws
+from pipelines.loading.reader import RowGroupReader
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Images of one lane or of one batch, not decoded yet."""
+
+    numbers: NDArray[np.int64]
+    """(N,), counted through the split in its stored order."""
+    labels: NDArray[np.int64]
+    """(N,)"""
+    sizes: NDArray[np.int64]
+    """(N, 2): height and width in pixels."""
+    draws: NDArray[np.float64]
+    """(N, draws): the uniform numbers that augment each."""
+    keys: list[str]
+    encoded: list[memoryview]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, places: slice) -> "Rows":
+        return Rows(*(getattr(self, field.name)[places] for field in fields(self)))
+
+    def ordered(self, order: NDArray[np.int64]) -> "Rows":
+        """In another order, or some of them."""
+        places = order.tolist()
+        return Rows(
+            self.numbers[order],
+            self.labels[order],
+            self.sizes[order],
+            self.draws[order],
+            [self.keys[place] for place in places],
+            [self.encoded[place] for place in places],
+        )
+
+    @staticmethod
+    def none(draws: int) -> "Rows":
+        """No rows."""
+        empty = np.empty(0, np.int64)
+        return Rows(empty, empty, np.empty((0, 2), np.int64), np.empty((0, draws)), [], [])
+
+    @staticmethod
+    def joined(parts: Sequence["Rows"]) -> "Rows":
+        """One after another; at least one."""
+        if len(parts) == 1:
+            return parts[0]
+        columns_: list[Any] = []
+        for field in fields(Rows):
+            values = [getattr(part, field.name) for part in parts]
+            is_array = isinstance(values[0], np.ndarray)
+            columns_.append(np.concatenate(values) if is_array else [value for part in values for value in part])
+        return Rows(*columns_)
+
+    @staticmethod
+    def of_table(table: pa.Table, first_number: int, draws: NDArray[np.float64]) -> "Rows":
+        """Of READ_COLUMNS. The images stay where they are: what is kept of them keeps the table's memory."""
+        image = table.column(columns.IMAGE).combine_chunks()
+        data, ends = memoryview(image.buffers()[2]).cast("B"), offsets_of(image).tolist()
+        height, width = (table.column(name).to_numpy() for name in (columns.HEIGHT, columns.WIDTH))
+        return Rows(
+            np.arange(first_number, first_number + table.num_rows),
+            table.column(columns.LABEL).to_numpy().astype(np.int64),
+            np.stack([height, width], 1).astype(np.int64),
+            draws,
+            table.column(columns.KEY).to_pylist(),
+            [data[start:end] for start, end in pairwise(ends)],
+        )
+
+
+class Dealer:
+    """Deals out the rows of each lane in the plan's order, reading windows as they come to be needed.
+
+    windows: of the plan, the ones that `reader` reads, in the same order. draws: numbers that augment one row.
+    """
+
+    def __init__(self, plan: EpochPlan, windows: Iterable[Window], reader: RowGroupReader, draws: int) -> None:
+        self._plan = plan
+        self._windows: Iterator[Window] = iter(windows)
+        self._next = next(self._windows, None)
+        self._reader = reader
+        self._draws = draws
+        self._waiting: dict[int, deque[Rows]] = {}
+
+    def take(self, lanes: Sequence[int], count: int) -> Rows:
+        """The next `count` rows of each lane, one lane after another; fewer where a lane has no more."""
+        pieces = [piece for lane in lanes for piece in self._take(lane, count)]
+        return Rows.joined(pieces or [Rows.none(self._draws)])
+
+    def _take(self, lane: int, count: int) -> list[Rows]:
+        waiting, taken = self._waiting.setdefault(lane, deque()), []
+        while count:
+            if not waiting:
+                if self._next is None or self._next.lane != lane:
+                    break
+                waiting.append(self._read(self._next))
+                self._next = next(self._windows, None)
+            piece = waiting.popleft()
+            if len(piece) > count:
+                waiting.appendleft(piece[count:])
+                piece = piece[:count]
+            taken.append(piece)
+            count -= len(piece)
+        return taken
+
+    def _read(self, window: Window) -> Rows:
+        parts = []
+        for segment in window.segments:
+            table = self._reader.next_group().slice(segment.first, segment.rows)
+            first = int(self._plan.stored_starts[segment.group]) + segment.first
+            draws = row_draws(self._plan.seed, self._plan.epoch, first, segment.rows, self._draws)
+            parts.append(Rows.of_table(table, first, draws))
+        return Rows.joined(parts).ordered(self._plan.order_of(window))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 from moto.server import ThreadedMotoServer
 from pyarrow.fs import S3FileSystem
@@ -17,6 +18,9 @@ from pipelines.dataset.manifest import Manifest
 from pipelines.dataset.storage import Location
 from pipelines.preprocess.make_dataset import make_dataset
 from pipelines.preprocess.session import spark_session
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # how long an example takes is not asserted
+hypothesis.settings.load_profile("any machine")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DIGITS: dict[str, dict[str, object]] = {

@@ -128,7 +128,7 @@ def group_checksum(table: pa.Table) -> str:
     """
     checksum = xxh3_64()
     for name in (columns.KEY, columns.IMAGE, columns.LABEL):
-        values = table.column(name).combine_chunks()
+        values = whole(table.column(name))
         if pa.types.is_integer(values.type):
             checksum.update(np.ascontiguousarray(values.to_numpy(), np.int32).data)
         else:
@@ -136,6 +136,11 @@ def group_checksum(table: pa.Table) -> str:
             checksum.update(np.diff(offsets).data)
             checksum.update(memoryview(values.buffers()[2])[offsets[0] : offsets[-1]])
     return checksum.hexdigest()
+
+
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """The column in one piece; Arrow's own `combine_chunks` copies what is one piece already."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def offsets_of(values: pa.Array) -> NDArray[np.int32]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.dataset import columns
-from pipelines.dataset.manifest import offsets_of
+from pipelines.dataset.manifest import offsets_of, whole
 from pipelines.loading.plan import EpochPlan, Window, row_draws
 from pipelines.loading.reader import RowGroupReader
 
@@ -70,7 +70,7 @@ class Rows:
     @staticmethod
     def of_table(table: pa.Table, first_number: int, draws: NDArray[np.float64]) -> "Rows":
         """Of READ_COLUMNS. The images stay where they are: what is kept of them keeps the table's memory."""
-        image = table.column(columns.IMAGE).combine_chunks()
+        image = whole(table.column(columns.IMAGE))
         data, ends = memoryview(image.buffers()[2]).cast("B"), offsets_of(image).tolist()
         height, width = (table.column(name).to_numpy() for name in (columns.HEIGHT, columns.WIDTH))
         return Rows(

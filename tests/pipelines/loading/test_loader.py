@@ -1,11 +1,16 @@
+import hashlib
+import pickle
 import shutil
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from pipelines.config import InputError, LoaderSettings
+from pipelines.dataset.manifest import group_checksum
 from pipelines.dataset.storage import Location
 from pipelines.loading.decoding import PADDING_LABEL
 from pipelines.loading.loader import Loader
@@ -45,25 +50,21 @@ def test_batches_are_the_plans(digits):
     loader = make(digits)
     stored = keys(make(digits, train_transforms=[], split="train").epoch(0))
     assert len(stored) == len(set(stored))
-    plan, in_order = loader.plan(3), _stored_keys(digits)
+    plan, in_order = loader.plan(3), _stored(digits, "key")
     for step, batch in enumerate(loader.epoch(3)):
         assert list(batch.keys) == [in_order[row] for row in plan.batch_rows(step)]
 
 
-def _stored_keys(digits):
-    import pyarrow.parquet as pq
-
-    folder = digits.root / digits.manifest.version
-    files = digits.manifest.splits["train"].files
-    return [key for file in files for key in pq.read_table(folder / file.path, columns=["key"])["key"].to_pylist()]
+def _stored(digits, column, split="train"):
+    paths = [digits.root / digits.manifest.version / file.path for file in digits.manifest.splits[split].files]
+    return [value for path in paths for value in pq.read_table(path, columns=[column])[column].to_pylist()]
 
 
 def test_epochs_come_in_other_orders_with_other_augmentation(digits):
-    one, other = (list(make(digits).epoch(epoch)) for epoch in (0, 1))
-    assert keys(one) != keys(other)
-    pixels = [dict(zip(keys(batches), torch.cat([b.images for b in batches]), strict=True)) for batches in (one, other)]
-    common = pixels[0].keys() & pixels[1].keys()
-    assert sum(not torch.equal(pixels[0][key], pixels[1][key]) for key in common) > 0.9 * len(common)
+    one, other = (one_epoch(make(digits), epoch) for epoch in (0, 1))
+    assert list(one) != list(other)
+    common = one.keys() & other.keys()
+    assert sum(not torch.equal(one[key], other[key]) for key in common) > 0.9 * len(common)
 
 
 @pytest.mark.parametrize("workers", [2, 4])
@@ -77,14 +78,52 @@ def test_several_workers_share_the_same_global_batches_pixel_for_pixel(digits, w
         assert all(torch.equal(image, pixels[key]) for key, image in together)
 
 
+def one_epoch(loader, epoch=0):
+    """Images by key, copied: what a loader gives is used again."""
+    return {
+        key: image.clone() for batch in loader.epoch(epoch) for key, image in zip(batch.keys, batch.images, strict=True)
+    }
+
+
+ALL_DRAWS = [
+    {"kind": "random_resized_crop", "size": 24},
+    {"kind": "scale_jitter", "low": 26, "high": 34},
+    {"kind": "random_crop", "size": 24, "padding": 2},
+    {"kind": "random_flip"},
+    {"kind": "colour_jitter", "brightness": 0.4, "contrast": 0.4},
+    {"kind": "pca_lighting", "std": 0.5},
+]
+
+
 @pytest.mark.parametrize("threads", [1, 8])
-def test_the_number_of_threads_changes_nothing(digits, threads):
-    expected = list(make(digits, decode_threads=2, reader_threads=2).epoch(0))
-    for batch, same in zip(
-        expected, make(digits, decode_threads=threads, reader_threads=threads).epoch(0), strict=True
-    ):
-        assert batch.keys == same.keys
-        assert torch.equal(batch.images, same.images)
+def test_the_number_of_threads_changes_no_pixel(digits, threads):
+    settings = {"train_transforms": ALL_DRAWS}
+    expected = one_epoch(make(digits, decode_threads=2, reader_threads=2, **settings))
+    got = one_epoch(make(digits, decode_threads=threads, reader_threads=threads, **settings))
+    assert list(expected) == list(got)
+    assert all(torch.equal(expected[key], got[key]) for key in expected)
+
+
+def test_what_augmented_an_image_can_be_replayed(digits):
+    from pipelines.images.augmentation import replay
+    from pipelines.images.codec import decode
+
+    stored = _stored(digits, "image")
+    for batch in make(digits, train_transforms=ALL_DRAWS).epoch(4):
+        for index in range(0, 64, 9):
+            whole = decode(stored[int(batch.rows[index])], channels=1)
+            assert (replay(whole, batch.drawn.of(index)) == batch.images[index].numpy()).all()
+
+
+def test_a_batch_keeps_its_pixels_as_long_as_somebody_holds_them(digits):
+    held = [(batch.images[3:5], batch.images.sum()) for batch in make(digits).epoch(0)]
+    copies = [(batch.images[3:5].clone(), batch.images.sum()) for batch in make(digits).epoch(0)]
+    assert all(torch.equal(one, other) and a == b for (one, a), (other, b) in zip(held, copies, strict=True))
+
+
+def test_memory_of_batches_is_used_again(digits):
+    addresses = {batch.images.data_ptr() for batch in make(digits).epoch(0)}
+    assert len(addresses) < 22 / 2
 
 
 @pytest.mark.parametrize("step", [1, 9, 21])
@@ -161,7 +200,7 @@ def test_a_missing_file_is_an_error_that_names_it(copied):
 def test_a_truncated_file_is_an_error_that_says_so(copied):
     path = _first_file(copied)
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(InputError, match="not the Parquet that was written"):
+    with pytest.raises(InputError, match=r"bytes, the manifest says .* not the Parquet that was written"):
         list(make(copied).epoch(0))
 
 
@@ -173,22 +212,66 @@ def test_a_file_with_other_rows_than_the_manifest_says_is_refused(copied):
         list(make(copied).epoch(0))
 
 
+def test_an_altered_image_is_an_error_that_names_file_and_row_group(copied):
+    path = _first_file(copied)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"IDAT", len(content) // 2) + 20
+    content[at] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"part-00000\.parquet, row group \d+: altered since it was written"):
+        list(make(copied).epoch(0))
+
+
+def test_a_file_that_is_cut_off_while_it_is_read_is_an_error_that_names_it(copied):
+    batches = make(copied, readahead_row_groups=1, window_row_groups=1, prefetch_batches=1).epoch(0)
+    next(batches)
+    for file in copied.manifest.splits["train"].files:
+        path = copied.root / copied.manifest.version / file.path
+        path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(InputError, match=r"part-0000\d\.parquet.*preprocess again"):
+        list(batches)
+
+
+class Hostile:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, trap):
+        self.trap = trap
+
+    def __reduce__(self):
+        return (self.trap.touch, ())
+
+
 def test_a_hostile_common_metadata_is_not_unpickled(copied):
-    import pickle
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     trap = copied.root / "sprung"
-
-    class Hostile:
-        def __reduce__(self):
-            return (trap.touch, ())
-
     path = _first_file(copied).with_name("_common_metadata")
     schema = pq.read_schema(path)
-    metadata = schema.metadata | {b"dataset-toolkit.unischema.v1": pickle.dumps(Hostile())}
+    metadata = schema.metadata | {b"dataset-toolkit.unischema.v1": pickle.dumps(Hostile(trap))}
     pq.write_metadata(pa.schema(list(schema), metadata), path)
+    assert len(list(make(copied).epoch(0))) == make(copied).steps_per_epoch
+    assert not trap.exists()
+    pickle.loads(pickle.dumps(Hostile(trap)))
+    assert trap.exists()  # the trap works
+
+
+def test_a_hostile_cache_entry_is_not_unpickled(copied, tmp_path, monkeypatch):
+    """Petastorm's disk cache pickles row groups into a folder; ours has none that anything could be planted in."""
+    from petastorm.cache import NullCache
+    from petastorm.local_disk_cache import LocalDiskCache
+
+    trap, place = tmp_path / "sprung", tmp_path / "cache"
+    monkeypatch.setenv("TMPDIR", str(place))
+    split = copied.manifest.splits["train"]
+    folder = Location.at(copied.root) / copied.manifest.version
+    first = (folder / split.files[0].path).path
+    cache = LocalDiskCache(str(place), 10**8, 100, cleanup=False)
+    for piece in range(sum(len(file.row_groups) for file in split.files)):
+        key = f"{hashlib.md5(first.encode()).hexdigest()}:{first}:{piece}"
+        cache.get(key, lambda: Hostile(trap))
+    reader = RowGroupReader(folder, split, [0], threads=1, ahead=1)
+    assert isinstance(reader.cache, NullCache)
+    assert isinstance(reader.next_group(), pa.Table)
+    reader.close()
     assert len(list(make(copied).epoch(0))) == make(copied).steps_per_epoch
     assert not trap.exists()
 
@@ -202,3 +285,119 @@ def test_images_that_differ_in_size_are_refused_with_what_to_add(digits):
 def test_an_image_that_does_not_fit_a_transform_is_named(digits):
     with pytest.raises(InputError, match=r"image digits/\d{4}: crop of 40 pixels: the image is 32 x 32"):
         list(make(digits, train_transforms=[{"kind": "random_crop", "size": 40}]).epoch(0))
+
+
+# --- sizes that do not fit ---------------------------------------------------------------------
+
+
+def few(digits, rows, split="train"):
+    """The dataset as if it had only so many rows, in one row group of its first file."""
+    whole = digits.manifest.splits[split].files[0]
+    assert whole.row_groups[0] >= rows
+    folder = digits.root / digits.manifest.version
+    path = folder / split / f"few-{rows}.parquet"
+    table = pq.read_table(folder / whole.path).slice(0, rows)
+    pq.write_table(table, path, compression="none", use_dictionary=False)
+    file = whole.model_copy(
+        update={
+            "path": f"{split}/{path.name}",
+            "row_groups": (rows,),
+            "group_checksums": (group_checksum(table),),
+            "size_bytes": path.stat().st_size,
+        }
+    )
+    splits = digits.manifest.splits | {split: digits.manifest.splits[split].model_copy(update={"files": (file,)})}
+    return replace(digits, manifest=digits.manifest.model_copy(update={"splits": splits}))
+
+
+@pytest.mark.parametrize("workers", [1, 4, 8])
+def test_fewer_row_groups_than_workers_still_give_all_of_them_batches(copied, workers):
+    dataset = few(copied, 40)
+    shares = [
+        list(make(dataset, rank=rank, workers=workers, global_batch=16, lanes=8).epoch(0)) for rank in range(workers)
+    ]
+    assert {len(share) for share in shares} == {2}
+    names = [key for share in shares for key in keys(share)]
+    assert len(names) == len(set(names)) == 32
+
+
+def test_one_row_trains_and_validates(copied):
+    (batch,) = make(few(copied, 1), global_batch=1, lanes=1).epoch(0)
+    assert len(batch.keys) == 1
+    validated = [
+        list(make(few(copied, 1, "val"), "val", rank, 3, global_batch=6, lanes=1).epoch(0)) for rank in range(3)
+    ]
+    assert [len(share) for share in validated] == [1, 1, 1]
+    assert sorted(key for (batch,) in validated for key in batch.keys if key) == [_stored(copied, "key", "val")[0]]
+
+
+def test_a_split_smaller_than_a_batch_is_refused_with_what_to_change(copied):
+    with pytest.raises(
+        InputError, match=r"has 40 images, fewer than one batch of 64: set loader\.global_batch to at most 40"
+    ):
+        list(make(few(copied, 40)).epoch(0))
+
+
+def test_workers_that_cannot_share_the_lanes_are_refused_with_what_to_change(digits):
+    with pytest.raises(InputError, match=r"3 workers cannot share 4 lanes evenly: set loader\.lanes to a multiple"):
+        next(make(digits, rank=0, workers=3).epoch(0))
+
+
+# --- resuming ----------------------------------------------------------------------------------
+
+
+def test_a_resumed_epoch_reads_no_row_group_that_it_does_not_need(digits, monkeypatch):
+    read = []
+    original = RowGroupReader.next_group
+
+    def noted(self):
+        table = original(self)
+        read.append(set(table["key"].to_pylist()))
+        return table
+
+    monkeypatch.setattr(RowGroupReader, "next_group", noted)
+    needed = set(keys(make(digits, window_row_groups=1).epoch(2, start_step=17)))
+    assert read
+    assert all(names & needed for names in read)
+    assert len(read) <= 4 * 3  # of 23 row groups; four lanes have 5 of 22 steps left
+
+
+# --- kinds of images ---------------------------------------------------------------------------
+
+
+def test_ten_crops_are_views_of_each_image(digits):
+    ten = [{"kind": "pad", "size": 36}, {"kind": "ten_crop", "size": 32}]
+    batch = next(make(digits, "val", global_batch=30, val_transforms=ten, lanes=1).epoch(0))
+    assert batch.images.shape == (30, 10, 32, 32, 1)
+    padded = torch.nn.functional.pad(
+        next(make(digits, "val", global_batch=30, lanes=1).epoch(0)).images, (0, 0, 2, 2, 2, 2)
+    )
+    expected = [
+        padded[:, 0:32, 0:32],
+        padded[:, 0:32, 4:36],
+        padded[:, 4:36, 0:32],
+        padded[:, 4:36, 4:36],
+        padded[:, 2:34, 2:34],
+    ]
+    for number, crop in enumerate(expected):
+        assert torch.equal(batch.images[:, number], crop)
+        assert torch.equal(batch.images[:, number + 5], crop.flip(2))
+
+
+def test_crops_grow_with_the_epoch(digits):
+    crop = [{"kind": "random_resized_crop", "size": 32}]
+    progressive = {"start_size": 16, "first_epoch": 2, "last_epoch": 6, "multiple": 4}
+    loader = make(digits, train_transforms=crop, progressive=progressive)
+    sides = [next(loader.epoch(epoch)).images.shape[1] for epoch in range(8)]
+    assert sides == [16, 16, 16, 20, 24, 28, 32, 32]
+
+
+def test_a_loader_tells_where_its_time_went(digits):
+    loader = make(digits)
+    for _ in loader.epoch(0):
+        pass
+    times = loader.times
+    assert times.images == 64 * loader.steps_per_epoch
+    assert min(times.read, times.deal, times.decode, times.transform, times.wait) > 0
+    assert "spent waiting: input bounds this training" in str(times)
+    assert all(name in str(times) for name in ("read", "decode", "transform", "wait"))

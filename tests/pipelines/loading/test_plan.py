@@ -29,11 +29,17 @@ def training_plans(draw):
     )
 
 
+def batches_of(plan, lanes=None):
+    """(steps, rows of these lanes or of all in a batch): the row numbers of every batch."""
+    of_lanes = [plan.lane_rows(lane).reshape(plan.steps, -1) for lane in lanes or range(plan.lanes)]
+    return np.concatenate(of_lanes, axis=1)
+
+
 @given(training_plans())
 def test_a_training_epoch_has_each_row_at_most_once_and_fills_every_batch(plan):
-    batches = [plan.batch_rows(step) for step in range(plan.steps)]
-    rows = np.concatenate(batches)
-    assert all(len(batch) == plan.global_batch for batch in batches)
+    batches = batches_of(plan)
+    rows = batches.ravel()
+    assert batches.shape == (plan.steps, plan.global_batch)
     assert len(set(rows.tolist())) == len(rows)
     assert rows.min() >= 0
     assert rows.max() < sum(plan.group_sizes)
@@ -43,7 +49,7 @@ def test_a_training_epoch_has_each_row_at_most_once_and_fills_every_batch(plan):
 @given(sizes, st.integers(1, 8), st.integers(1, 20))
 def test_a_validation_epoch_has_each_row_exactly_once_and_pads_only_the_rest(group_sizes, workers, per_worker):
     plan = EpochPlan(tuple(group_sizes), workers * per_worker, workers, shuffle=False)
-    rows = np.concatenate([plan.batch_rows(step) for step in range(plan.steps)])
+    rows = batches_of(plan).ravel()
     real = rows[rows != PADDING]
     assert sorted(real.tolist()) == list(range(sum(group_sizes)))
     assert len(rows) - len(real) < plan.global_batch
@@ -52,10 +58,11 @@ def test_a_validation_epoch_has_each_row_exactly_once_and_pads_only_the_rest(gro
 @given(training_plans(), st.sampled_from([1, 2, 4]))
 def test_workers_have_equal_batches_that_together_are_the_global_batches(plan, workers):
     assume(plan.lanes % workers == 0)
-    for step in range(plan.steps):
-        shares = [plan.batch_rows(step, plan.lanes_of(rank, workers)) for rank in range(workers)]
-        assert {len(share) for share in shares} == {plan.global_batch // workers}
-        assert sorted(np.concatenate(shares)) == sorted(plan.batch_rows(step))
+    shares = [batches_of(plan, plan.lanes_of(rank, workers)) for rank in range(workers)]
+    assert {share.shape for share in shares} == {(plan.steps, plan.global_batch // workers)}
+    together, alone = np.concatenate(shares, axis=1), batches_of(plan)
+    assert (np.sort(together, axis=1) == np.sort(alone, axis=1)).all()
+    assert all((plan.batch_rows(step) == alone[step]).all() for step in {0, plan.steps // 2, plan.steps - 1})
 
 
 @given(training_plans(), st.data())
@@ -79,7 +86,7 @@ def test_windows_come_when_batches_first_need_them(plan):
 
 def _order(**changes):
     plan = EpochPlan((16,) * 32, 32, 4, **changes)
-    return np.concatenate([plan.batch_rows(step) for step in range(plan.steps)]).tolist()
+    return batches_of(plan).ravel().tolist()
 
 
 def test_seeds_and_epochs_differ_and_the_same_are_the_same():
@@ -99,7 +106,7 @@ def test_the_rows_left_over_are_others_in_another_epoch():
     left_over = []
     for epoch in range(4):
         plan = EpochPlan((7,) * 9, 20, 4, epoch=epoch)
-        used = np.concatenate([plan.batch_rows(step) for step in range(plan.steps)]).tolist()
+        used = batches_of(plan).ravel().tolist()
         left_over.append(frozenset(range(63)) - frozenset(used))
     assert len(set(left_over)) > 1
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from benchmarks.plan import clustering, planning_cost
 from pipelines.config import InputError
 from pipelines.loading.plan import PADDING, EpochPlan, row_draws
 
@@ -158,6 +159,24 @@ def test_lanes_do_not_all_want_new_row_groups_at_the_same_step():
     at_once = np.bincount(steps)
     assert at_once[0] == 16
     assert at_once[1:].max() <= 6
+
+
+def test_planning_a_billion_rows_takes_memory_for_their_row_groups_only():
+    cost = planning_cost(4_000_000, lanes=512, workers=512)
+    assert cost.peak_bytes < 4_000_000 * 40
+
+
+def test_a_batch_mixes_row_groups_files_and_classes_nearly_as_a_true_permutation_does():
+    """Every row group its own class: the worst that a dataset could be sorted."""
+    plan = EpochPlan(np.full(500, 64), 256, 64, window_row_groups=4)
+    groups = np.repeat(np.arange(500), 64)
+    ours = clustering(list(batches_of(plan)), groups)
+    permuted = np.random.default_rng(0).permutation(500 * 64).reshape(-1, 256)
+    assert clustering(list(permuted), groups) == pytest.approx(1, abs=0.05)
+    assert ours < 2.5
+    assert clustering(list(batches_of(plan)), groups // 8) < 1.2
+    in_order = np.arange(500 * 64).reshape(-1, 256)
+    assert clustering(list(in_order), groups) > 100
 
 
 def test_planning_makes_windows_only_as_they_are_needed():

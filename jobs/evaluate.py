@@ -9,6 +9,7 @@ from pipelines.config import EvaluateSettings, LoaderSettings, TrainSettings
 from pipelines.dataset.manifest import Manifest
 from pipelines.evaluation.metrics import validate
 from pipelines.evaluation.predictions import PredictionWriter
+from pipelines.loading.device import DeviceLoader, copier_for
 from pipelines.loading.loader import Loader
 from pipelines.training.checkpoint import read_checkpoint
 from pipelines.training.classifier import restore_classifier
@@ -56,7 +57,7 @@ def evaluate(
     with PredictionWriter(
         settings.predictions, trained["run_id"], manifest.digest, workers.rank, workers.wait_for_all
     ) as writer:
-        return validate(model, loader.epoch(0), device, workers.sum, writer.write)
+        return validate(model, DeviceLoader(loader, copier_for(device)).epoch(0), workers.sum, writer.write)
 
 
 def record(settings: EvaluateSettings, trained: dict[str, Any], metrics: dict[str, float]) -> None:

@@ -10,10 +10,12 @@ from pipelines.command_line import run
 from pipelines.config import TrainSettings
 from pipelines.dataset.manifest import Manifest
 from pipelines.evaluation.metrics import validate
+from pipelines.loading.device import DeviceLoader, copier_for
 from pipelines.loading.loader import Loader
 from pipelines.training.checkpoint import held, newest_first
 from pipelines.training.classifier import check_fits, make_classifier
 from pipelines.training.loop import Trainer
+from pipelines.training.mixing import make_mix
 from pipelines.training.optimization import make_optimizer
 from pipelines.training.workers import Workers, choose_device, connected, share_manifest
 
@@ -40,11 +42,13 @@ def make_trainer(settings: TrainSettings, manifest: Manifest, val: Loader, worke
     for loader in (train, val):  # a mistake shows now, not after the first epoch
         check_fits(model, loader.examples(2), settings.model.name, f"loader.{loader.split}_transforms")
     model.to(device)
+    copier = copier_for(device)
     return Trainer(
         model=model,
         optimizer=workers.share_gradients(make_optimizer(model, settings.optimizer), model),
-        loader=train,
-        validate=lambda model: validate(model, val.epoch(0), device, workers.sum),
+        loader=DeviceLoader(train, copier),
+        mix=make_mix(settings),
+        validate=lambda model: validate(model, DeviceLoader(val, copier).epoch(0), workers.sum),
         workers=workers,
         settings=settings,
         device=device,

@@ -15,7 +15,13 @@ from pipelines.config.preprocess import (
     SourceSettings,
 )
 from pipelines.config.tracking import TrackingSettings
-from pipelines.config.train import ModelSettings, OptimizerSettings, ScheduleSettings, TrainSettings
+from pipelines.config.train import (
+    MixingSettings,
+    ModelSettings,
+    OptimizerSettings,
+    ScheduleSettings,
+    TrainSettings,
+)
 from pipelines.config.transforms import (
     CentreCrop,
     ColourJitter,
@@ -40,6 +46,7 @@ __all__ = [
     "ImageSettings",
     "InputError",
     "LoaderSettings",
+    "MixingSettings",
     "ModelSettings",
     "MultiScale",
     "OptimizerSettings",

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.config.base import Settings, digest_of
+from pipelines.config.base import InputError, Settings, digest_of
 from pipelines.config.loader import LoaderSettings
 from pipelines.config.tracking import TrackingSettings
 
@@ -39,6 +39,16 @@ class ScheduleSettings(Settings):
     """Epochs over which the learning rate rises linearly to its peak."""
 
 
+class MixingSettings(Settings):
+    mixup_alpha: float = Field(0.0, ge=0, le=100)
+    """Above 0: MixUp blends every training image, and its label, with another of its batch, in shares drawn once a
+    step from Beta(alpha, alpha) (Zhang et al. 2018, who take 0.2 for ImageNet). 0: never."""
+    cutmix_alpha: float = Field(0.0, ge=0, le=100)
+    """Above 0: CutMix pastes a box of another image of the batch into every training image and shares the label by
+    area, drawn from Beta(alpha, alpha) (Yun et al. 2019, who take 1). 0: never. With both above 0, each step does the
+    one or the other with equal probability."""
+
+
 class TrainSettings(Settings):
     """Settings of jobs/train.py: one network, trained data-parallel by however many workers launch it."""
 
@@ -48,6 +58,9 @@ class TrainSettings(Settings):
     loader: LoaderSettings = LoaderSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    mixing: MixingSettings = MixingSettings()
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of every training label that goes to all classes evenly (Szegedy et al. 2016, section 7, who take 0.1)."""
     tracking: TrackingSettings = TrackingSettings()
     epochs: int = Field(90, ge=1)
     """Passes over the training images."""
@@ -61,6 +74,16 @@ class TrainSettings(Settings):
     """auto: this worker's GPU if there is one."""
     fresh: bool = False
     """Start anew even if a checkpoint of the same training exists."""
+
+    @model_validator(mode="after")
+    def _mixing_needs_partners(self) -> "TrainSettings":
+        lanes, batch = self.loader.lanes, self.loader.global_batch
+        if (self.mixing.mixup_alpha or self.mixing.cutmix_alpha) and batch == lanes:
+            raise InputError(
+                f"mixing needs two images of every lane in a batch, and loader.lanes = {lanes} leaves one of "
+                f"loader.global_batch = {batch}: lower loader.lanes to a half of it or less"
+            )
+        return self
 
     @property
     def dataset_name(self) -> str:

@@ -11,7 +11,10 @@ SumOverWorkers = Callable[[Tensor], Tensor]
 
 
 class NamedImages(Protocol):
-    """This worker's part of a batch: images uint8 (N, H, W, C), labels int64 (N,) with -1 where padding, N keys."""
+    """This worker's part of a batch, on its device: images uint8 (N, H, W, C), labels int64 (N,), N keys.
+
+    Keys are empty, and labels -1, where padding.
+    """
 
     @property
     def images(self) -> Tensor: ...
@@ -21,19 +24,20 @@ class NamedImages(Protocol):
     def keys(self) -> tuple[str, ...]: ...
 
 
-def predict(
-    model: nn.Module, batches: Iterable[NamedImages], device: torch.device
-) -> Iterator[tuple[list[str], Tensor, Tensor]]:
-    """(keys, labels, logits) of each batch without its padding; labels and logits on the device."""
+def predict(model: nn.Module, batches: Iterable[NamedImages]) -> Iterator[tuple[list[str], Tensor, Tensor]]:
+    """(keys, labels, logits) of each batch without its padding; labels and logits on the batches' device."""
     model.eval()
     for batch in batches:
-        real = batch.labels >= 0
-        if not real.any():
+        # By the keys, which the host has: to look into the labels would be to wait for the device, batch by batch.
+        real = [place for place, key in enumerate(batch.keys) if key]
+        if not real:
             continue
+        images, labels = batch.images, batch.labels
+        if len(real) < len(batch.keys):
+            images, labels = images[real], labels[real]
         with torch.no_grad():
-            logits = model(batch.images[real].to(device))
-        keys = [key for key, is_real in zip(batch.keys, real.tolist(), strict=True) if is_real]
-        yield keys, batch.labels[real].to(device), logits
+            logits = model(images)
+        yield [batch.keys[place] for place in real], labels, logits
 
 
 def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
@@ -46,7 +50,7 @@ def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 class Totals:
-    """Sums over images; `metrics` turns the sums of all workers into averages."""
+    """Sums over images, on their device; `metrics` turns the sums of all workers into averages."""
 
     def __init__(self) -> None:
         self._sums = torch.zeros(4, dtype=torch.float64)
@@ -55,13 +59,12 @@ class Totals:
         """logits (N, classes), labels (N,), no padding."""
         ranks = label_ranks(logits, labels)
         loss = cross_entropy(logits, labels, reduction="sum")
-        self._sums += torch.tensor(
-            [float(loss), int((ranks >= 1).sum()), int((ranks >= 5).sum()), len(labels)], dtype=torch.float64
-        )
+        sums = [loss, (ranks >= 1).sum(), (ranks >= 5).sum(), torch.ones_like(ranks).sum()]
+        self._sums = self._sums.to(logits.device) + torch.stack([each.double() for each in sums])
 
     def metrics(self, sum_over_workers: SumOverWorkers) -> dict[str, float]:
         """val_loss, val_top1_error, val_top5_error (fractions) and val_images, over all workers."""
-        loss, wrong1, wrong5, images = sum_over_workers(self._sums).tolist()
+        loss, wrong1, wrong5, images = sum_over_workers(self._sums.cpu()).tolist()
         return {
             "val_loss": loss / images,
             "val_top1_error": wrong1 / images,
@@ -73,7 +76,6 @@ class Totals:
 def validate(
     model: nn.Module,
     batches: Iterable[NamedImages],
-    device: torch.device,
     sum_over_workers: SumOverWorkers,
     store: Callable[[list[str], Tensor, Tensor], None] | None = None,
 ) -> dict[str, float]:
@@ -82,7 +84,7 @@ def validate(
     store: is given (keys, labels (N,), probabilities (N, classes)) of this worker's images, batch by batch.
     """
     totals = Totals()
-    for keys, labels, logits in predict(model, batches, device):
+    for keys, labels, logits in predict(model, batches):
         totals.add(logits, labels)
         if store:
             store(keys, labels, logits.softmax(1))

@@ -8,17 +8,18 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from pipelines.config import InputError, TrainSettings
 from pipelines.training.checkpoint import Checkpoint, newest_good, save
+from pipelines.training.mixing import Mix
 from pipelines.training.optimization import lr_factor, set_lr
+from pipelines.training.waiting import InputWait, clock_of
 from pipelines.training.workers import Workers
 
 
 class LabelledImages(Protocol):
-    """This worker's part of a batch: images uint8 (N, H, W, C), labels int64 (N,)."""
+    """This worker's part of a batch, on its device: images uint8 (N, H, W, C), labels int64 (N,)."""
 
     @property
     def images(self) -> Tensor: ...
@@ -27,7 +28,7 @@ class LabelledImages(Protocol):
 
 
 class TrainLoader(Protocol):
-    """A training split for this worker."""
+    """A training split for this worker, as batches on its device."""
 
     @property
     def steps_per_epoch(self) -> int: ...
@@ -55,10 +56,12 @@ class Trainer:
     """One training: what is trained, on what, by whom. `fit` runs it."""
 
     model: nn.Module
-    """uint8 images to logits, on `device`."""
+    """Stored or mixed images to logits, on `device`."""
     optimizer: Optimizer
     """Already shared between the workers."""
     loader: TrainLoader
+    mix: Mix
+    """A batch to what is trained on."""
     validate: Validate
     """The model's metrics over the validation split, the same on every worker."""
     workers: Workers
@@ -83,29 +86,31 @@ class Trainer:
         return self.settings.epochs - first_epoch
 
     def train_one_epoch(self, epoch: int) -> dict[str, float]:
-        """One pass over the training split; its loss and top-1 error over all workers' images, and the speed."""
+        """One pass over the training split; its loss and top-1 error over all workers' images, speed and input wait."""
         self.model.train()
         steps, log_every = self.loader.steps_per_epoch, self.settings.tracking.log_every_steps
-        epoch_sums = torch.zeros(3, dtype=torch.float64)
-        recent_sums = torch.zeros(3, dtype=torch.float64)
+        epoch_sums, recent_sums = _no_sums("cpu"), _no_sums(self.device)
+        wait = InputWait(clock_of(self.device))
         started = time.monotonic()
-        for step, batch in enumerate(self.loader.epoch(epoch), start=epoch * steps):
+        for step, batch in enumerate(wait.timed(self.loader.epoch(epoch)), start=epoch * steps):
             lr = self.settings.optimizer.lr * lr_factor(self.settings.schedule, step, steps, self.settings.epochs)
             set_lr(self.optimizer, lr)
-            images, labels = batch.images.to(self.device), batch.labels.to(self.device)
-            logits = self.model(images)
-            loss = cross_entropy(logits, labels)
+            mixed = self.mix(batch.images, batch.labels, step)
+            logits = self.model(mixed.images)
+            loss = mixed.loss(logits, self.settings.label_smoothing)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
-            recent_sums += _sums(loss, logits, labels)
+            recent_sums += _sums(loss, logits, mixed.labels)
             if (step + 1) % log_every == 0 or step + 1 == (epoch + 1) * steps:
-                recent_sums = self.workers.sum(recent_sums)
-                self.log.log_metrics(_averages(recent_sums, "step") | {"learning_rate": lr}, step=step + 1)
-                epoch_sums += recent_sums
-                recent_sums = torch.zeros(3, dtype=torch.float64)
+                recent = self.workers.sum(recent_sums.cpu())
+                self.log.log_metrics(_averages(recent, "step") | {"learning_rate": lr}, step=step + 1)
+                epoch_sums += recent
+                recent_sums = _no_sums(self.device)
         elapsed = time.monotonic() - started
-        return _averages(epoch_sums, "train") | {"images_per_s": float(epoch_sums[2]) / elapsed}
+        waited = self.workers.sum(torch.tensor([wait.seconds / elapsed])) / self.workers.size
+        speed = {"images_per_s": float(epoch_sums[2]) / elapsed, "input_wait_fraction": float(waited)}
+        return _averages(epoch_sums, "train") | speed
 
     def resume(self) -> int:
         """Go back to the newest good checkpoint of rank 0, on every worker; the epochs it had done."""
@@ -139,11 +144,17 @@ class Trainer:
             )
 
 
+def _no_sums(device: torch.device | str) -> Tensor:
+    return torch.zeros(3, dtype=torch.float64, device=device)
+
+
 def _sums(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-    """(loss, wrong, images), summed over the images of a batch, so that averages are over images, not workers."""
-    images = len(labels)
-    wrong = images - int((logits.argmax(1) == labels).sum())
-    return torch.tensor([float(loss.detach()) * images, wrong, images], dtype=torch.float64)
+    """(loss, wrong, images), summed over the images of a batch, so that averages are over images, not workers.
+
+    It stays on the device: to ask for a figure each step would keep the host from preparing the next one.
+    """
+    wrong = (logits.argmax(1) != labels).double()
+    return torch.stack([loss.detach().double() * len(labels), wrong.sum(), torch.ones_like(wrong).sum()])
 
 
 def _averages(sums: Tensor, prefix: str) -> dict[str, float]:
@@ -155,5 +166,6 @@ def _progress(epoch: int, epochs: int, metrics: dict[str, float], left_s: float)
     return (
         f"epoch {epoch}/{epochs}  loss {metrics['train_loss']:.4f}  "
         f"val top-1 error {metrics['val_top1_error']:.2%}  top-5 {metrics['val_top5_error']:.2%}  "
-        f"{metrics['images_per_s']:,.0f} images/s  {left_s:.0f} s left"
+        f"{metrics['images_per_s']:,.0f} images/s  waited {metrics['input_wait_fraction']:.0%} for input  "
+        f"{left_s:.0f} s left"
     )

@@ -26,10 +26,14 @@ def weights(path):
     return read_checkpoint(path, Solo()).model
 
 
-def test_two_workers_end_with_the_weights_of_one_worker_and_the_same_global_batch(place):
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("plain", ()), ("mixed", ("mixing.mixup_alpha=0.4", "mixing.cutmix_alpha=1", "label_smoothing=0.1"))],
+)
+def test_two_workers_end_with_the_weights_of_one_worker_and_the_same_global_batch(place, name, settings):
     for workers in (1, 2):
-        place.train(workers, "epochs=2", f"runs_dir={place.folder}/by-{workers}")
-    alone, together = (place.checkpoints(f"by-{workers}")[-1] for workers in (1, 2))
+        place.train(workers, "epochs=2", *settings, f"runs_dir={place.folder}/{name}-by-{workers}")
+    alone, together = (place.checkpoints(f"{name}-by-{workers}")[-1] for workers in (1, 2))
     assert alone.name == together.name == "epoch-0002.pt"
     torch.testing.assert_close(weights(together), weights(alone), rtol=1e-4, atol=1e-5)
 

@@ -15,11 +15,9 @@ class Batch:
 
 
 def batch(scores, labels):
-    """The images are the scores; nn.Identity is the network."""
-    return Batch(torch.tensor(scores), torch.tensor(labels), tuple(f"k{i}" for i in range(len(labels))))
-
-
-CPU = torch.device("cpu")
+    """The images are the scores; nn.Identity is the network. A label of -1 is padding."""
+    keys = tuple("" if label < 0 else f"k{place}" for place, label in enumerate(labels))
+    return Batch(torch.tensor(scores), torch.tensor(labels), keys)
 
 
 def test_ranks_count_the_classes_that_score_at_least_as_high():
@@ -53,21 +51,19 @@ def test_padding_is_not_predicted():
     model = nn.Identity()
     model.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
     batches = [batch([[1.0, 2.0], [0.0, 0.0]], [1, -1]), batch([[0.0, 0.0]], [-1])]
-    ((keys, labels, logits),) = predict(model, batches, CPU)
+    ((keys, labels, logits),) = predict(model, batches)
     assert (keys, labels.tolist(), logits.tolist(), seen) == (["k0"], [1], [[1.0, 2.0]], [1])
 
 
 def test_the_sums_of_all_workers_make_the_metrics():
-    metrics = validate(nn.Identity(), [batch([[2.0, 1.0]], [1])], CPU, lambda sums: sums + torch.tensor([0, 0, 0, 3]))
+    metrics = validate(nn.Identity(), [batch([[2.0, 1.0]], [1])], lambda sums: sums + torch.tensor([0, 0, 0, 3]))
     assert metrics["val_images"] == 4
     assert metrics["val_top1_error"] == 0.25
 
 
 def test_what_is_stored_are_probabilities():
     stored = []
-    validate(
-        nn.Identity(), [batch([[2.0, 1.0], [3.0, 3.0]], [1, 0])], CPU, lambda s: s, lambda *row: stored.append(row)
-    )
+    validate(nn.Identity(), [batch([[2.0, 1.0], [3.0, 3.0]], [1, 0])], lambda s: s, lambda *row: stored.append(row))
     ((keys, labels, probabilities),) = stored
     assert (keys, labels.tolist()) == (["k0", "k1"], [1, 0])
     torch.testing.assert_close(probabilities, torch.tensor([[2.0, 1.0], [3.0, 3.0]]).softmax(1))

@@ -1,5 +1,8 @@
 import math
+import re
+import time
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from torch.optim import SGD
 from pipelines.config import TrainSettings
 from pipelines.training.checkpoint import newest_first
 from pipelines.training.loop import Trainer
+from pipelines.training.mixing import Mixed, make_mix
 from pipelines.training.workers import Solo
 
 
@@ -73,6 +77,7 @@ def trainer(folder, epochs=3, stop_after=None, **changes):
         model=model,
         optimizer=SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01),
         loader=Batches(),
+        mix=make_mix(settings),
         validate=validate,
         workers=Solo(),
         settings=settings,
@@ -81,6 +86,13 @@ def trainer(folder, epochs=3, stop_after=None, **changes):
         about={"dataset_digest": "d"},
         log=Log(),
     )
+
+
+MIXED = {
+    "mixing": {"mixup_alpha": 0.4, "cutmix_alpha": 1.0},
+    "label_smoothing": 0.1,
+    "loader": {"global_batch": 8, "lanes": 2},
+}
 
 
 def test_the_weights_are_those_of_a_plain_loop(tmp_path):
@@ -97,12 +109,41 @@ def test_the_weights_are_those_of_a_plain_loop(tmp_path):
     torch.testing.assert_close(ours.model.state_dict(), model.state_dict(), rtol=0, atol=0)
 
 
-def test_a_training_that_was_stopped_ends_with_the_very_weights_of_an_undisturbed_one(tmp_path):
-    undisturbed = trainer(tmp_path / "a")
+def test_with_mixing_and_smoothing_they_are_those_of_a_plain_loop_that_mixes_and_smooths(tmp_path):
+    ours = trainer(tmp_path, schedule={"kind": "constant"}, **MIXED)
+    ours.fit()
+    torch.manual_seed(0)
+    model = Net()
+    optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+    mix = make_mix(ours.settings)
+    for step, batch in enumerate(batch for epoch in range(3) for batch in Batches().epoch(epoch)):
+        mixed = mix(batch.images, batch.labels, step)
+        optimizer.zero_grad()
+        logits = model(mixed.images)
+        sum(share * cross_entropy(logits, labels, label_smoothing=0.1) for share, labels in mixed.shares).backward()
+        optimizer.step()
+    torch.testing.assert_close(ours.model.state_dict(), model.state_dict())
+
+
+@pytest.mark.parametrize("mixing", [{"mixup_alpha": 0.4}, {"cutmix_alpha": 1.0}, {}], ids=str)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_training_runs_with_each_way_of_mixing_and_learns_other_weights(tmp_path, mixing, smoothing):
+    plain = trainer(tmp_path / "plain")
+    plain.fit()
+    ours = trainer(tmp_path / "ours", **MIXED | {"mixing": mixing, "label_smoothing": smoothing})
+    ours.fit()
+    assert all(math.isfinite(loss) for loss in ours.log.curve("step_loss").values())
+    same = all(map(torch.equal, ours.model.state_dict().values(), plain.model.state_dict().values()))
+    assert same == (not mixing and not smoothing)
+
+
+@pytest.mark.parametrize("changes", [{}, MIXED], ids=["plain", "mixed"])
+def test_a_training_that_was_stopped_ends_with_the_very_weights_of_an_undisturbed_one(tmp_path, changes):
+    undisturbed = trainer(tmp_path / "a", **changes)
     assert undisturbed.fit() == 3
     with pytest.raises(KeyboardInterrupt):
-        trainer(tmp_path / "b", stop_after=3).fit()
-    resumed = trainer(tmp_path / "b")
+        trainer(tmp_path / "b", stop_after=3, **changes).fit()
+    resumed = trainer(tmp_path / "b", **changes)
     assert resumed.fit() == 1
     torch.testing.assert_close(resumed.model.state_dict(), undisturbed.model.state_dict(), rtol=0, atol=0)
     assert [path.name for path in newest_first(tmp_path / "b")] == ["epoch-0003.pt", "epoch-0002.pt"]
@@ -133,10 +174,54 @@ def test_training_metrics_are_averages_over_all_images_of_the_epoch(tmp_path):
     assert expected["train_top1_error"] == float((logits.argmax(1) != labels).double().mean())
 
 
+def test_the_training_error_is_against_the_labels_of_the_larger_share(tmp_path):
+    errors = []
+    for shares in ((1.0, 0.0), (0.4, 0.6)):
+        ours = trainer(tmp_path, epochs=1, optimizer={"lr": 1e-12})
+        ours.mix = partial(other_class, shares)
+        errors.append(ours.train_one_epoch(0)["train_top1_error"])
+    assert 0 < errors[0] < 1
+    assert errors[0] + errors[1] == 1
+
+
+def other_class(shares, images, labels, step):
+    """Each image has a share of its own class and one of the other; there are two."""
+    return Mixed(images, tuple(sorted(zip(shares, (labels, 1 - labels), strict=True), reverse=True)))
+
+
+class SlowBatches(Batches):
+    def epoch(self, epoch, start_step=0):
+        for batch in super().epoch(epoch, start_step):
+            time.sleep(0.05)
+            yield batch
+
+
+class Twins(Solo):
+    """Two workers, the other one's figures the same as this one's."""
+
+    size = 2
+
+    def sum(self, values):
+        return 2 * values
+
+
+@pytest.mark.parametrize("workers", [Solo(), Twins()])
+def test_an_epoch_says_which_part_of_it_was_spent_waiting_for_input(tmp_path, workers):
+    ours = trainer(tmp_path, epochs=2)
+    ours.workers = workers
+    ours.train_one_epoch(0)  # the first steps of a process take long
+    quick = ours.train_one_epoch(1)["input_wait_fraction"]
+    ours.loader = SlowBatches()
+    slow = ours.train_one_epoch(1)["input_wait_fraction"]
+    assert 0 <= quick < slow
+    assert 0.6 < slow < 1
+
+
 def test_progress_is_a_line_an_epoch(tmp_path, capsys):
     trainer(tmp_path).fit()
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     assert "val top-1 error 50.00%" in lines[0]
     assert "images/s" in lines[0]
+    assert re.search(r"  waited \d+% for input  ", lines[0])
     assert "s left" in lines[0]

@@ -53,7 +53,15 @@ def evaluate(
         decode_threads=settings.decode_threads,
         val_transforms=transforms,
     )
-    loader = Loader(settings.dataset, manifest, "val", loading, rank=workers.rank, workers=workers.size)
+    loader = Loader(
+        settings.dataset,
+        manifest,
+        "val",
+        loading,
+        rank=workers.rank,
+        workers=workers.size,
+        pin_memory=device.type == "cuda",
+    )
     with PredictionWriter(
         settings.predictions, trained["run_id"], manifest.digest, workers.rank, workers.wait_for_all
     ) as writer:

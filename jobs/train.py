@@ -8,7 +8,7 @@ import yaml
 
 from pipelines.command_line import run
 from pipelines.config import TrainSettings
-from pipelines.dataset.manifest import Manifest
+from pipelines.dataset.manifest import SPLITS, Manifest
 from pipelines.evaluation.metrics import validate
 from pipelines.loading.device import DeviceLoader, copier_for
 from pipelines.loading.loader import Loader
@@ -24,21 +24,41 @@ def main(settings: TrainSettings) -> None:
     with connected() as workers:
         manifest = share_manifest(settings.dataset, workers)
         folder = settings.runs_dir / f"{settings.run_name()}-{settings.identity(manifest.digest)[:8]}"
-        val = Loader(settings.dataset, manifest, "val", settings.loader, rank=workers.rank, workers=workers.size)
-        trainer = make_trainer(settings, manifest, val, workers, folder)
+        device = choose_device(settings.device, workers)
+        train, val = make_loaders(settings, manifest, workers, pin_memory=device.type == "cuda")
+        trainer = make_trainer(settings, manifest, train, val, workers, device, folder)
         if workers.rank == 0:
             with held(folder):
                 track(trainer, manifest, val, folder)
+            print(f"\n{train.times}")
         else:
             trainer.fit()
 
 
-def make_trainer(settings: TrainSettings, manifest: Manifest, val: Loader, workers: Workers, folder: Path) -> Trainer:
+def make_loaders(
+    settings: TrainSettings, manifest: Manifest, workers: Workers, pin_memory: bool
+) -> tuple[Loader, Loader]:
+    """This worker's share of the training and of the validation split."""
+    rank, size = workers.rank, workers.size
+    train, val = (
+        Loader(settings.dataset, manifest, split, settings.loader, settings.seed, rank, size, pin_memory)
+        for split in SPLITS
+    )
+    return train, val
+
+
+def make_trainer(
+    settings: TrainSettings,
+    manifest: Manifest,
+    train: Loader,
+    val: Loader,
+    workers: Workers,
+    device: torch.device,
+    folder: Path,
+) -> Trainer:
     """Network, data and optimizer wired together; it logs nowhere yet."""
-    device = choose_device(settings.device, workers)
     torch.manual_seed(settings.seed)
     model = make_classifier(settings.model.name, manifest)
-    train = Loader(settings.dataset, manifest, "train", settings.loader, settings.seed, workers.rank, workers.size)
     for loader in (train, val):  # a mistake shows now, not after the first epoch
         check_fits(model, loader.examples(2), settings.model.name, f"loader.{loader.split}_transforms")
     model.to(device)

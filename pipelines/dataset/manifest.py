@@ -18,6 +18,7 @@ FILE_NAME = "manifest.json"
 FORMAT_VERSION: Final = 3
 
 SplitName = Literal["train", "val"]
+SPLITS: Final[tuple[SplitName, SplitName]] = ("train", "val")
 
 _SIDES = (32, 64, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 2048, 4096)
 HISTOGRAM_EDGES: Final = {

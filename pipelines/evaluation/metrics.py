@@ -13,6 +13,7 @@ SumOverWorkers = Callable[[Tensor], Tensor]
 class NamedImages(Protocol):
     """This worker's part of a batch, on its device: images uint8 (N, H, W, C), labels int64 (N,), N keys.
 
+    Of ten crops, images are (N, 10, H, W, C).
     Keys are empty, and labels -1, where padding.
     """
 
@@ -36,8 +37,21 @@ def predict(model: nn.Module, batches: Iterable[NamedImages]) -> Iterator[tuple[
         if len(real) < len(batch.keys):
             images, labels = images[real], labels[real]
         with torch.no_grad():
-            logits = model(images)
+            logits = _logits(model, images)
         yield [batch.keys[place] for place in real], labels, logits
+
+
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    """Of views (N, V, H, W, C) of each image, the logarithm of the mean of their probabilities.
+
+    Krizhevsky et al. 2012 (AlexNet), section 4.1, for ten crops.
+    """
+    if images.dim() < 5:
+        logits: Tensor = model(images)
+        return logits
+    of_views: Tensor = model(images.flatten(0, 1)).softmax(1)
+    views = images.shape[1]
+    return of_views.view(-1, views, of_views.shape[1]).mean(1).log()
 
 
 def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:

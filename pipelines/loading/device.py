@@ -8,7 +8,8 @@ from typing import Protocol
 
 import torch
 
-from pipelines.loading.loader import Batch, Loader
+from pipelines.loading.decoding import Batch
+from pipelines.loading.loader import Loader
 
 
 class Done(Protocol):

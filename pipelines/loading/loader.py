@@ -95,7 +95,8 @@ class Loader:
     def examples(self, count: int) -> Tensor:
         """uint8 (count, H, W, C): the split's first images as a network gets them, black ones where it has fewer."""
         with closing(self.epoch(0)) as batches:
-            images = next(batches).images[:count]
+            images = next(batches).images
+        images = (images if images.dim() == 4 else images.flatten(0, 1))[:count]
         return torch.cat([images, images.new_zeros((count - len(images), *images.shape[1:]))])
 
     def _batches(self, epoch: int, start_step: int) -> Generator[Batch, None, None]:

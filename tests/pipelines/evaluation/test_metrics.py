@@ -32,6 +32,14 @@ def test_a_network_that_gives_nan_is_wrong_everywhere():
     assert metrics["val_top1_error"] == metrics["val_top5_error"] == 1
 
 
+def test_the_probabilities_of_ten_crops_are_averaged():
+    torch.manual_seed(0)
+    of_views = torch.randn(3, 10, 1, 1, 4)
+    network = nn.Flatten()  # a view's four pixels are its scores
+    ((_, _, logits),) = predict(network, [Batch(of_views, torch.tensor([0, 1, 2]), ("a", "b", "c"))])
+    assert torch.allclose(logits.softmax(1), of_views.flatten(2).softmax(2).mean(1))
+
+
 def test_errors_and_loss_are_averages_over_images():
     torch.manual_seed(0)
     logits, labels = torch.randn(50, 8), torch.randint(8, (50,))

@@ -1,12 +1,17 @@
 import weakref
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 import torch
 
 from pipelines.config import LoaderSettings
+from pipelines.images.augmentation import Drawn
+from pipelines.loading.decoding import Batch
 from pipelines.loading.device import Copy, CudaCopier, DeviceLoader, HostCopier, copier_for, one_ahead
-from pipelines.loading.loader import Batch, Loader
+from pipelines.loading.loader import Loader
+
+NOTHING_DRAWN = Drawn((), (), np.empty((0, 2), np.int64))
 
 
 @dataclass
@@ -40,7 +45,8 @@ class Recorder:
 
 
 def batch(name, key="on the host"):
-    return Batch(torch.full((1, 2, 2, 1), name, dtype=torch.uint8), torch.tensor([name]), (key,))
+    images, number = torch.full((1, 2, 2, 1), name, dtype=torch.uint8), torch.tensor([name])
+    return Batch(images, number, (key,), number, NOTHING_DRAWN)
 
 
 def source(count, log):
@@ -125,7 +131,8 @@ def test_on_a_gpu_batches_arrive_whole_though_their_host_memory_is_filled_anew()
     def recycled():
         for step in range(50):
             images = free[step % 2].fill_(step)
-            yield Batch(images, torch.full((64,), step).pin_memory(), ("",) * 64)
+            numbers = torch.full((64,), step).pin_memory()
+            yield Batch(images, numbers, ("",) * 64, numbers, NOTHING_DRAWN)
 
     busy = torch.randn(4096, 4096, device=device)
     sums = []

@@ -13,9 +13,11 @@ import argparse
 import io
 import json
 import math
+import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,7 +47,7 @@ class Work(NamedTuple):
 
 
 def measure(start: Start, epochs: int) -> dict[str, Any]:
-    """Seconds from nothing to the first batch and, after a whole epoch, images and seconds of each further one."""
+    """Seconds from nothing to the first batch and, after a whole epoch, what each further one took."""
     begin = time.perf_counter()
     epoch = start()
     batches = iter(epoch())
@@ -55,13 +57,26 @@ def measure(start: Start, epochs: int) -> dict[str, Any]:
     assert sorted(first.shape[1:]) == [3, SIDE, SIDE], first.shape
     for _ in batches:
         pass
-    return {"first_s": first_s, "epochs": [_timed(epoch) for _ in range(epochs)]}
+    return {"first_s": first_s, "epochs": [timed(lambda: sum(map(len, epoch()))) for _ in range(epochs)]}
 
 
-def _timed(epoch: Epoch) -> tuple[int, float]:
-    begin = time.perf_counter()
-    images = sum(len(batch) for batch in epoch())
-    return images, time.perf_counter() - begin
+def timed(work: Callable[[], int]) -> tuple[int, float, float]:
+    """The images that it made, its seconds, and the processor's seconds over all threads and child processes."""
+    begin, cpu_before_s = time.perf_counter(), _cpu_s()
+    images = work()
+    return images, time.perf_counter() - begin, _cpu_s() - cpu_before_s
+
+
+def _cpu_s() -> float:
+    """Of this process and all below it so far, as Linux counts it; on a shared machine it varies less than time."""
+    ticks, processes = 0, [os.getpid()]
+    for process in processes:
+        folder = Path("/proc", str(process))
+        with suppress(OSError):  # it has ended meanwhile, and its parent counts it
+            ticks += sum(map(int, (folder / "stat").read_text().rpartition(")")[2].split()[11:15]))
+            for thread in (folder / "task").iterdir():
+                processes += map(int, (thread / "children").read_text().split())
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 # --- one file of all, read by threads in C or compiled code -------------------------------------

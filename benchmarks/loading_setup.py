@@ -1,6 +1,6 @@
-"""What a peer of benchmarks/loading.py needs before it is measured: its environment, and the files in its own format.
+"""What must be there before benchmarks/loading.py measures: the dataset, its JPEG files, environments and formats.
 
-The environments are made when first asked for. They are kept apart from .venv, since hardly two of these projects
+Everything is made when first asked for. The environments are kept apart from .venv, since hardly two of these projects
 agree on numpy, torch and setuptools. The formats are written by the peers' own writers, in their own environments:
 
     python -m benchmarks.loading_setup NAME FILES DATA    # FILES/label/name.jpg, DATA an empty folder
@@ -103,6 +103,49 @@ def import_torchvision() -> None:
 
 _KEPT: list[Any] = []
 """Schemas go with the object that defined them."""
+
+
+# --- the dataset and its files ------------------------------------------------------------------
+
+
+def once(folder: Path, write: Callable[[Path], object]) -> Path:
+    """`folder`, written if it is not there yet."""
+    if not folder.exists():
+        print(f"writing {folder}", file=sys.stderr, flush=True)
+        part = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        write(part)
+        part.rename(folder)
+    return folder
+
+
+def dataset_of(originals: Path, images: int, cache: Path, cores: int) -> Path:
+    """Made by our own job of the originals, replicated. For a process of its own, since that then holds Spark."""
+    from benchmarks.job import replicate, run_job, settings_for, start_session
+    from pipelines.config import digest_of
+
+    def write(folder: Path) -> None:
+        replicate(originals, images, folder / "source")
+        spark = start_session(cores)
+        run_job(spark, settings_for(folder / "source", folder / "dataset"))
+        spark.stop()
+        shutil.rmtree(folder / "source")
+
+    return once(cache / f"{digest_of(str(originals.resolve()))[:12]}-{images}", write) / "dataset"
+
+
+def write_files(split: Path, folder: Path) -> None:
+    """The JPEG files of one split of a dataset: folder/label/number.jpg."""
+    import pyarrow.parquet as pq
+
+    number = 0
+    for file in sorted(split.glob("*.parquet")):
+        for row in pq.read_table(file, columns=["image", "label"]).to_pylist():
+            place = folder / f"{row['label']:05d}" / f"{number:07d}.jpg"
+            place.parent.mkdir(exist_ok=True)
+            place.write_bytes(row["image"])
+            number += 1
 
 
 # --- the files in a peer's own format -----------------------------------------------------------

@@ -20,25 +20,31 @@ from pipelines.preprocess.waves import Waves
 
 IMAGE = ImageSettings(resize="shorter_side", size=256, quality=90)
 
-_PER_CLASS = 50
+IMAGES_PER_CLASS = 50
 
 
 def replicate(images: Path, count: int, folder: Path) -> list[str]:
     """`count` files in class folders of 50: hard links to the images in turn, or copies where links cannot be.
 
-    images: any tree; ValueError if no image is in it.
+    images: any tree.
     """
-    originals = sorted(path for path in images.rglob("*") if has_image_suffix(path.name))
-    if not originals:
-        raise ValueError(f"{images}: no images in it")
+    originals = originals_in(images)
     files = []
     for number in range(count):
         original = originals[number % len(originals)]
-        file = folder / f"class-{number // _PER_CLASS:05d}" / f"{number:07d}{original.suffix}"
+        file = folder / f"class-{number // IMAGES_PER_CLASS:05d}" / f"{number:07d}{original.suffix}"
         file.parent.mkdir(parents=True, exist_ok=True)
         _link(original, file)
         files.append(str(file))
     return files
+
+
+def originals_in(images: Path) -> list[Path]:
+    """The image files in a tree, sorted; ValueError if there are none."""
+    originals = sorted(path for path in images.rglob("*") if has_image_suffix(path.name))
+    if not originals:
+        raise ValueError(f"{images}: no images in it")
+    return originals
 
 
 def _link(original: Path, file: Path) -> None:

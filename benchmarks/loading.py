@@ -18,7 +18,6 @@ import os
 import platform
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -29,41 +28,54 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
-from matplotlib.figure import Figure
 from torch import Tensor
 
+from benchmarks.loading_memory import first_batch_s, memory, print_memory, print_resume
 from benchmarks.loading_peers import PEERS, RATIO, SCALE, SIDE, Epoch, measure, timed
 from benchmarks.loading_setup import WRITERS, FailedError, dataset_of, once, output_of, python_of, write_files
 from pipelines.config import LoaderSettings
-from pipelines.dataset import columns
 from pipelines.dataset.manifest import read_manifest
-from pipelines.images.codec import decode
-from pipelines.images.transforms import compose
+from pipelines.images.augmentation import Drawn
+from pipelines.loading.buffers import Buffers
+from pipelines.loading.decoding import BatchDecoder, chunks
 from pipelines.loading.loader import Loader
-from pipelines.loading.plan import row_generator
+from pipelines.loading.plan import row_draws
+from pipelines.loading.rows import Rows
 
 OURS = "Strata"
+AREA = "the same with areas where it shrinks"
 LIMIT = "its work an image, bare threads (the limit)"
-_OUR_WORK = "libjpeg-turbo; area, cubic where it enlarges (OpenCV)"
+_OUR_WORK = (
+    "libjpeg-turbo, the part alone; bilinear (OpenCV)",
+    "libjpeg-turbo, the part alone; area, bilinear where it enlarges (OpenCV)",
+)
+_LASTING_BATCHES = 4
 
-_EVERY_S = 0.05
 T = TypeVar("T")
 
 
 class Setting(NamedTuple):
+    originals: Path
+    images: int
+    """The originals, replicated to so many."""
     dataset: Path
-    """Made by our own job."""
+    """Of them, made by our own job."""
     cores: int
     batch: int
 
-    def loader(self) -> Loader:
+    def loader(self, interpolation: str = "linear") -> Loader:
         settings = {
             "global_batch": self.batch,
             "decode_threads": self.cores,
             "train_transforms": [
-                {"kind": "random_resized_crop", "size": SIDE, "scale": SCALE, "ratio": RATIO},
+                {
+                    "kind": "random_resized_crop",
+                    "size": SIDE,
+                    "scale": SCALE,
+                    "ratio": RATIO,
+                    "interpolation": interpolation,
+                },
                 {"kind": "random_flip"},
             ],
         }
@@ -90,15 +102,15 @@ def main() -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: asked.cores])  # of all that is started from here
     os.environ |= {name: str(asked.cores) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     _print_machine(asked)
-    setting = Setting(
-        apart(dataset_of, asked.originals, asked.images, asked.cache, asked.cores), asked.cores, asked.batch
-    )
+    dataset = apart(dataset_of, asked.originals, asked.images, asked.cache, asked.cores)
+    setting = Setting(asked.originals, asked.images, dataset, asked.cores, asked.batch)
     if asked.rounds:
         _print_rates(*_rates(setting, asked.peers, asked.rounds, asked.cache, asked.environments))
     if asked.memory:
-        _print_memory(apart(_memory, setting, asked.memory), asked.picture)
+        print_memory(apart(memory, setting.loader, asked.memory), asked.picture)
     if asked.resume:
-        _print_resume(setting, max(1, asked.rounds))
+        seconds = [[apart(first_batch_s, setting.loader, middle) for middle in (False, True)] for _ in range(5)]
+        print_resume(seconds)
 
 
 def _arguments() -> argparse.Namespace:
@@ -131,9 +143,9 @@ def apart(function: Callable[..., T], *arguments: object) -> T:
         return pool.submit(function, *arguments).result()
 
 
-def _ours(setting: Setting) -> Result:
+def _ours(setting: Setting, interpolation: str = "linear") -> Result:
     def start() -> Epoch:
-        loader, numbers = setting.loader(), itertools.count()
+        loader, numbers = setting.loader(interpolation), itertools.count()
 
         def epoch() -> Iterator[Tensor]:
             with closing(loader.epoch(next(numbers))) as batches:
@@ -149,22 +161,24 @@ def bare_pool(setting: Setting) -> Result:
 
     The one place here that knows how the loader makes an image.
     """
-    in_use = 4
-    files = sorted(setting.split.glob("*.parquet"))
-    encoded = [row.as_buffer() for file in files for row in pq.read_table(file, columns=[columns.IMAGE]).column(0)]
-    transform = compose(setting.loader().settings.train_transforms)
-    images_NHWC = np.empty((in_use, setting.batch, SIDE, SIDE, 3), np.uint8)
+    loader = setting.loader()
+    augmentation = loader.augmentation(0)
+    decoder = BatchDecoder(augmentation, 3, ThreadPoolExecutor(setting.cores), Buffers(), "", "")
+    images_NHWC = [np.zeros((setting.batch, SIDE, SIDE, 3), np.uint8) for _ in range(_LASTING_BATCHES)]
+    rows = Rows.joined([Rows.of_table(pq.read_table(file), 0) for file in sorted(setting.split.glob("*.parquet"))])
 
-    def work(epoch: int, row: int) -> int:
-        pixels = transform(decode(encoded[row], 3), row_generator(0, epoch, row))
-        images_NHWC[row // setting.batch % in_use, row % setting.batch] = pixels
-        return 1
+    def run(epoch: int) -> int:
+        parameters = augmentation.draw(row_draws(0, epoch, 0, len(rows), augmentation.draws), rows.sizes).parameters
+        tasks = []
+        for number, start in enumerate(range(0, len(rows), setting.batch)):
+            batch, out = rows[start : start + setting.batch], images_NHWC[number % _LASTING_BATCHES]
+            drawn = Drawn(augmentation.steps, parameters[start : start + setting.batch], batch.sizes)
+            tasks += [decoder.threads.submit(decoder.write, batch, drawn, out, chunk) for chunk in chunks(len(batch))]
+        for task in tasks:
+            task.result()
+        return len(rows)
 
-    with ThreadPoolExecutor(setting.cores) as threads:
-
-        def run(epoch: int) -> int:
-            return sum(threads.map(partial(work, epoch), range(len(encoded))))
-
+    with decoder.threads:
         run(0)
         return _result({"epochs": [timed(partial(run, 1))], "first_s": float("nan")})
 
@@ -173,7 +187,7 @@ def _peer(name: str, setting: Setting, cache: Path, environments: Path) -> Calla
     """What measures it once. Installs it and writes its format first, if need be; raises FailedError."""
     python = python_of(PEERS[name].environment, environments)
     place = cache / read_manifest(setting.dataset).digest[:12]
-    files = once(place / "files", lambda folder: write_files(setting.split, folder))
+    files = once(place / "files", lambda folder: write_files(setting.originals, setting.images, folder))
     data = setting.split if name == "petastorm" else files
     if name in WRITERS:
         data = once(
@@ -204,6 +218,7 @@ def _rates(
     """Each round's results by name, and why which peers are left out."""
     runs: dict[str, Callable[[], Result]] = {
         OURS: lambda: apart(_ours, setting),
+        AREA: lambda: apart(_ours, setting, "area"),
         LIMIT: lambda: apart(bare_pool, setting),
     }
     left_out: dict[str, str] = {}
@@ -223,40 +238,6 @@ def _rates(
             except FailedError as error:
                 left_out[name] = str(error)
     return {name: measured for name, measured in results.items() if name not in left_out}, left_out
-
-
-# --- memory and resuming ------------------------------------------------------------------------
-
-
-def _memory(setting: Setting, epochs: int) -> tuple[list[tuple[float, int]], list[float]]:
-    """(seconds, bytes of RSS) every 50 ms, and the seconds at which each epoch ended."""
-    this, begin, ended = psutil.Process(), time.perf_counter(), threading.Event()
-    samples: list[tuple[float, int]] = []
-    marks: list[float] = []
-
-    def sample() -> None:
-        while not ended.wait(_EVERY_S):
-            samples.append((time.perf_counter() - begin, this.memory_info().rss))
-
-    thread = threading.Thread(target=sample)
-    thread.start()
-    loader = setting.loader()
-    for epoch in range(epochs):
-        with closing(loader.epoch(epoch)) as batches:
-            for _ in batches:
-                pass
-        marks.append(time.perf_counter() - begin)
-    ended.set()
-    thread.join()
-    return samples, marks
-
-
-def _first_batch_s(setting: Setting, in_the_middle: bool) -> float:
-    begin = time.perf_counter()
-    loader = setting.loader()
-    with closing(loader.epoch(0, loader.steps_per_epoch // 2 if in_the_middle else 0)) as batches:
-        next(batches)
-        return time.perf_counter() - begin
 
 
 # --- the report ---------------------------------------------------------------------------------
@@ -288,35 +269,11 @@ def _print_rates(results: dict[str, list[Result]], left_out: dict[str, str]) -> 
             f"{ratio:.2f}",
             f"{statistics.median(result.cpu_rate for result in measured):.0f}",
             "" if name == LIMIT else f"{first_s:.2f}",
-            peer.work if peer else _OUR_WORK,
+            peer.work if peer else _OUR_WORK[name == AREA],
         ]
         print(f"| {' | '.join(cells)} |")
     for name, reason in left_out.items():
         print(f"\n{PEERS[name].title} is left out: {reason}")
-
-
-def _print_memory(measured: tuple[list[tuple[float, int]], list[float]], picture: Path | None) -> None:
-    samples, marks = measured
-    print("\n| epoch | largest RSS, MiB |\n|---:|---:|")
-    for number, (start, end) in enumerate(itertools.pairwise([0.0, *marks])):
-        inside = [rss for at, rss in samples if start <= at < end]
-        print(f"| {number} | {max(inside) / 2**20:.0f} |")
-    if picture:
-        figure = Figure(figsize=(8, 3.5), layout="constrained")
-        axes = figure.add_subplot(
-            xlabel="seconds", ylabel="RSS, MiB", title="The loader's process; lines: ends of epochs"
-        )
-        axes.plot([at for at, _ in samples], [rss / 2**20 for _, rss in samples], linewidth=1)
-        for mark in marks:
-            axes.axvline(mark, color="0.8", linewidth=0.8, zorder=0)
-        axes.set_ylim(bottom=0)
-        figure.savefig(picture, dpi=150)
-
-
-def _print_resume(setting: Setting, rounds: int) -> None:
-    seconds = [[apart(_first_batch_s, setting, middle) for middle in (False, True)] for _ in range(rounds)]
-    start_s, middle_s = (statistics.median(times) for times in zip(*seconds, strict=True))
-    print(f"\nFirst batch, median of {rounds}: {start_s:.2f} s at step 0, {middle_s:.2f} s in the middle of an epoch.")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ agree on numpy, torch and setuptools. The formats are written by the peers' own 
 
     python -m benchmarks.loading_setup NAME FILES DATA    # FILES/label/name.jpg, DATA an empty folder
 
-Every format holds the bytes of the files as they are; nothing is encoded a second time.
+Every format of the peers holds the bytes of the files as they are; nothing is encoded a second time.
 """
 
 import io
@@ -135,17 +135,37 @@ def dataset_of(originals: Path, images: int, cache: Path, cores: int) -> Path:
     return once(cache / f"{digest_of(str(originals.resolve()))[:12]}-{images}", write) / "dataset"
 
 
-def write_files(split: Path, folder: Path) -> None:
-    """The JPEG files of one split of a dataset: folder/label/number.jpg."""
-    import pyarrow.parquet as pq
+def write_files(originals: Path, images: int, folder: Path) -> None:
+    """The dataset's images as everybody else stores them: folder/label/number.jpg, the same without restart markers.
 
-    number = 0
-    for file in sorted(split.glob("*.parquet")):
-        for row in pq.read_table(file, columns=["image", "label"]).to_pylist():
-            place = folder / f"{row['label']:05d}" / f"{number:07d}.jpg"
-            place.parent.mkdir(exist_ok=True)
-            place.write_bytes(row["image"])
-            number += 1
+    They decode to the same pixels, are 3% smaller, and spare the others what the markers cost them.
+    """
+    from benchmarks.job import IMAGES_PER_CLASS, originals_in
+
+    plain = [_plain(original) for original in originals_in(originals)]
+    for number in range(images):
+        place = folder / f"{number // IMAGES_PER_CLASS:05d}" / f"{number:07d}.jpg"
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(plain[number % len(plain)])
+
+
+def _plain(original: Path) -> bytes:
+    import cv2
+
+    from benchmarks.job import IMAGE
+    from pipelines.images.transforms import resize
+    from pipelines.preprocess.image import read_image, target_size
+
+    decoded = read_image(original.read_bytes(), IMAGE)
+    pixels = resize(decoded.pixels, *target_size(decoded.height, decoded.width, IMAGE))
+    options = {
+        cv2.IMWRITE_JPEG_QUALITY: IMAGE.quality,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    }
+    _, encoded = cv2.imencode(
+        ".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [word for option in options.items() for word in option]
+    )
+    return bytes(encoded)
 
 
 # --- the files in a peer's own format -----------------------------------------------------------

@@ -22,19 +22,19 @@ class Drawn:
     """What an augmentation drew for N images."""
 
     steps: tuple[Step, ...]
-    parameters: tuple[list[Any], ...]
-    """N for each step; the step's class says what they are."""
+    parameters: list[tuple[Any, ...]]
+    """For each image, one for each step; the step's class says what it is."""
     sizes: Sizes
     """(N, 2): height and width that the images get."""
 
     def of(self, index: int) -> list[tuple[Step, Any]]:
         """The steps with their parameters for one image; `replay` takes them."""
-        return [(step, drawn[index]) for step, drawn in zip(self.steps, self.parameters, strict=True)]
+        return list(zip(self.steps, self.parameters[index], strict=True))
 
     def decode(self, index: int, encoded: Buffer, channels: int) -> Image:
         """What the steps need of image `index`; DecodeError if it cannot be had."""
         if self.steps and isinstance(first := self.steps[0], Crop):
-            return decode_region(encoded, channels, self.parameters[0][index], first.at_least)
+            return decode_region(encoded, channels, self.parameters[index][0], first.at_least)
         return decode(encoded, channels)
 
     def apply(self, index: int, decoded: Image, out: Image) -> None:
@@ -79,7 +79,8 @@ class Augmentation:
             drawn, sizes = step.draw(uniforms[:, at : at + step.draws], sizes)
             parameters.append(drawn)
             at += step.draws
-        return Drawn(self.steps, tuple(parameters), sizes)
+        of_images = list(zip(*parameters, strict=True)) if parameters else [()] * len(sizes)
+        return Drawn(self.steps, of_images, sizes)
 
     def __call__(self, pixels: Image, rng: np.random.Generator) -> Image:
         """One image, with what the generator draws for it."""

@@ -1,4 +1,4 @@
-"""Encoded rows to batches: draws what augments them, and lets threads write the images to their places."""
+"""Encoded rows to batches: threads decode and augment the images, straight into their places."""
 
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
@@ -11,7 +11,6 @@ from torch import Tensor
 from pipelines.config import InputError
 from pipelines.images.augmentation import Augmentation, Drawn
 from pipelines.images.codec import DecodeError, Image
-from pipelines.images.steps import UnfitError
 from pipelines.loading.buffers import Buffers
 from pipelines.loading.plan import PADDING
 from pipelines.loading.rows import Rows
@@ -19,7 +18,7 @@ from pipelines.loading.times import Times
 
 PADDING_LABEL = PADDING
 
-_IMAGES_PER_TASK = 8
+_IMAGES_PER_TASK = 16
 _VIEWS = 10
 
 
@@ -61,6 +60,11 @@ class UnderWay:
             task.cancel()
 
 
+def chunks(images: int) -> list[range]:
+    """What one task of a thread makes of a batch."""
+    return [range(start, min(start + _IMAGES_PER_TASK, images)) for start in range(0, images, _IMAGES_PER_TASK)]
+
+
 @dataclass(frozen=True)
 class BatchDecoder:
     """Makes batches of one epoch with the threads of an executor.
@@ -78,9 +82,9 @@ class BatchDecoder:
     def begin(self, rows: Rows, places: int) -> UnderWay:
         """A batch of so many places, the last ones padding if there are fewer rows.
 
-        Raises InputError if an image cannot take a transform, or if images get different sizes.
+        Raises InputError if the images have different sizes.
         """
-        drawn = self._draw(rows)
+        drawn = Drawn(self.augmentation.steps, rows.parameters, rows.sizes)
         images = self.buffers.take((places, *self._shape(drawn)))
         images[len(rows) :] = 0
         padding = places - len(rows)
@@ -92,15 +96,8 @@ class BatchDecoder:
             drawn,
         )
         out = images.numpy()
-        starts = range(0, len(rows), _IMAGES_PER_TASK)
-        chunks = [range(start, min(start + _IMAGES_PER_TASK, len(rows))) for start in starts]
-        return UnderWay(batch, [self.threads.submit(self.write, rows, drawn, out, chunk) for chunk in chunks])
-
-    def _draw(self, rows: Rows) -> Drawn:
-        try:
-            return self.augmentation.draw(rows.draws, rows.sizes)
-        except UnfitError as error:
-            raise InputError(f"{self.dataset}: image {rows.keys[error.index]}: {error}") from None
+        tasks = [self.threads.submit(self.write, rows, drawn, out, chunk) for chunk in chunks(len(rows))]
+        return UnderWay(batch, tasks)
 
     def _shape(self, drawn: Drawn) -> tuple[int, ...]:
         sizes = sorted({(height, width) for height, width in drawn.sizes.tolist()}) or [(1, 1)]

@@ -110,7 +110,7 @@ class Loader:
             ) as reader,
             ThreadPoolExecutor(settings.decode_threads, "decode") as threads,
         ):
-            dealer = Dealer(plan, plan.reading_order(lanes, start_step), reader, augmentation.draws)
+            dealer = Dealer(plan, plan.reading_order(lanes, start_step), reader, augmentation, str(self.root))
             decoder = BatchDecoder(
                 augmentation,
                 self.manifest.channels,

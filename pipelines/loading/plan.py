@@ -136,15 +136,11 @@ class EpochPlan:
         if begin + start >= end:
             return
         lane_first, last = self._position_of(begin), self._position_of(end - 1)
-        # Lanes begin with windows of unlike lengths. So they do not all want new row groups at the same step, and the
-        # first batch waits for fewer of them.
-        lead = lane % self.window_row_groups + 1 - self.window_row_groups
-        skipped = (self._position_of(begin + start) - lane_first - lead) // self.window_row_groups
-        for number in count(skipped):
-            first = lane_first + lead + number * self.window_row_groups
+        for number in count(self._window_at(lane, self._position_of(begin + start) - lane_first)):
+            first, end_before = (lane_first + self._window_begin(lane, which) for which in (number, number + 1))
             if first > last:
                 return
-            members = range(max(first, lane_first), min(first + self.window_row_groups - 1, last) + 1)
+            members = range(first, min(end_before, last + 1))
             window = Window(
                 lane,
                 number,
@@ -190,6 +186,19 @@ class EpochPlan:
         stored = [self.stored_starts[group] + np.arange(first, last + 1) for group, first, last in window.segments]
         rows: NDArray[np.int64] = np.concatenate(stored)[self.order_of(window)]
         return rows
+
+    def _window_begin(self, lane: int, number: int) -> int:
+        """The first row group of a window, counted in its lane.
+
+        The first window of a lane is one row group, so that the first batch waits for few of them; the second has
+        another length in every lane, so that lanes do not all want new ones at the same step.
+        """
+        return number if number < 2 else 2 + lane % self.window_row_groups + (number - 2) * self.window_row_groups
+
+    def _window_at(self, lane: int, group: int) -> int:
+        """The window that has that row group of the lane."""
+        second_end = self._window_begin(lane, 2)
+        return min(group, 1) if group < second_end else 2 + (group - second_end) // self.window_row_groups
 
     def _bounds(self, lane: int) -> tuple[int, int]:
         length = self.steps * self.rows_per_lane

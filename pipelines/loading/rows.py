@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -10,8 +10,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.config import InputError
 from pipelines.dataset import columns
 from pipelines.dataset.manifest import offsets_of, whole
+from pipelines.images.augmentation import Augmentation
+from pipelines.images.steps import UnfitError
 from pipelines.loading.plan import EpochPlan, Window, row_draws
 from pipelines.loading.reader import RowGroupReader
 
@@ -25,9 +28,9 @@ class Rows:
     labels: NDArray[np.int64]
     """(N,)"""
     sizes: NDArray[np.int64]
-    """(N, 2): height and width in pixels."""
-    draws: NDArray[np.float64]
-    """(N, draws): the uniform numbers that augment each."""
+    """(N, 2): height and width in pixels, before the augmentation in a window, after it in a batch."""
+    parameters: list[tuple[Any, ...]]
+    """Of the augmentation's steps, once they are drawn."""
     keys: list[str]
     encoded: list[memoryview]
 
@@ -44,16 +47,16 @@ class Rows:
             self.numbers[order],
             self.labels[order],
             self.sizes[order],
-            self.draws[order],
+            [self.parameters[place] for place in places],
             [self.keys[place] for place in places],
             [self.encoded[place] for place in places],
         )
 
     @staticmethod
-    def none(draws: int) -> "Rows":
+    def none() -> "Rows":
         """No rows."""
         empty = np.empty(0, np.int64)
-        return Rows(empty, empty, np.empty((0, 2), np.int64), np.empty((0, draws)), [], [])
+        return Rows(empty, empty, np.empty((0, 2), np.int64), [], [], [])
 
     @staticmethod
     def joined(parts: Sequence["Rows"]) -> "Rows":
@@ -68,8 +71,8 @@ class Rows:
         return Rows(*columns_)
 
     @staticmethod
-    def of_table(table: pa.Table, first_number: int, draws: NDArray[np.float64]) -> "Rows":
-        """Of READ_COLUMNS. The images stay where they are: what is kept of them keeps the table's memory."""
+    def of_table(table: pa.Table, first_number: int) -> "Rows":
+        """Of READ_COLUMNS, nothing drawn yet. The images stay in the table's memory."""
         image = whole(table.column(columns.IMAGE))
         data, ends = memoryview(image.buffers()[2]).cast("B"), offsets_of(image).tolist()
         height, width = (table.column(name).to_numpy() for name in (columns.HEIGHT, columns.WIDTH))
@@ -77,7 +80,7 @@ class Rows:
             np.arange(first_number, first_number + table.num_rows),
             table.column(columns.LABEL).to_numpy().astype(np.int64),
             np.stack([height, width], 1).astype(np.int64),
-            draws,
+            [()] * table.num_rows,
             table.column(columns.KEY).to_pylist(),
             [data[start:end] for start, end in pairwise(ends)],
         )
@@ -86,21 +89,32 @@ class Rows:
 class Dealer:
     """Deals out the rows of each lane in the plan's order, reading windows as they come to be needed.
 
-    windows: of the plan, the ones that `reader` reads, in the same order. draws: numbers that augment one row.
+    windows: of the plan, the ones that `reader` reads, in the same order. dataset: what errors call it.
     """
 
-    def __init__(self, plan: EpochPlan, windows: Iterable[Window], reader: RowGroupReader, draws: int) -> None:
+    def __init__(
+        self,
+        plan: EpochPlan,
+        windows: Iterable[Window],
+        reader: RowGroupReader,
+        augmentation: Augmentation,
+        dataset: str,
+    ) -> None:
         self._plan = plan
         self._windows: Iterator[Window] = iter(windows)
         self._next = next(self._windows, None)
         self._reader = reader
-        self._draws = draws
+        self._augmentation = augmentation
+        self._dataset = dataset
         self._waiting: dict[int, deque[Rows]] = {}
 
     def take(self, lanes: Sequence[int], count: int) -> Rows:
-        """The next `count` rows of each lane, one lane after another; fewer where a lane has no more."""
+        """The next `count` rows of each lane, one lane after another; fewer where a lane has no more.
+
+        Raises InputError if an image cannot take the augmentation.
+        """
         pieces = [piece for lane in lanes for piece in self._take(lane, count)]
-        return Rows.joined(pieces or [Rows.none(self._draws)])
+        return Rows.joined(pieces or [Rows.none()])
 
     def _take(self, lane: int, count: int) -> list[Rows]:
         waiting, taken = self._waiting.setdefault(lane, deque()), []
@@ -119,10 +133,18 @@ class Dealer:
         return taken
 
     def _read(self, window: Window) -> Rows:
-        parts = []
+        parts, numbers = [], []
+        seed, epoch = self._plan.seed, self._plan.epoch
         for segment in window.segments:
             table = self._reader.next_group().slice(segment.first, segment.rows)
             first = int(self._plan.stored_starts[segment.group]) + segment.first
-            draws = row_draws(self._plan.seed, self._plan.epoch, first, segment.rows, self._draws)
-            parts.append(Rows.of_table(table, first, draws))
-        return Rows.joined(parts).ordered(self._plan.order_of(window))
+            parts.append(Rows.of_table(table, first))
+            numbers.append(row_draws(seed, epoch, first, segment.rows, self._augmentation.draws))
+        return self._drawn(Rows.joined(parts), np.concatenate(numbers)).ordered(self._plan.order_of(window))
+
+    def _drawn(self, rows: Rows, numbers: NDArray[np.float64]) -> Rows:
+        try:
+            drawn = self._augmentation.draw(numbers, rows.sizes)
+        except UnfitError as error:
+            raise InputError(f"{self._dataset}: image {rows.keys[error.index]}: {error}") from None
+        return replace(rows, sizes=drawn.sizes, parameters=drawn.parameters)

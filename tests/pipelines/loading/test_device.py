@@ -11,7 +11,7 @@ from pipelines.loading.decoding import Batch
 from pipelines.loading.device import Copy, CudaCopier, DeviceLoader, HostCopier, copier_for, one_ahead
 from pipelines.loading.loader import Loader
 
-NOTHING_DRAWN = Drawn((), (), np.empty((0, 2), np.int64))
+NOTHING_DRAWN = Drawn((), [], np.empty((0, 2), np.int64))
 
 
 @dataclass

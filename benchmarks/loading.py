@@ -65,19 +65,11 @@ class Setting(NamedTuple):
     batch: int
 
     def loader(self, interpolation: str = "linear") -> Loader:
+        crop = {"kind": "random_resized_crop", "size": SIDE, "scale": SCALE, "ratio": RATIO}
         settings = {
             "global_batch": self.batch,
             "decode_threads": self.cores,
-            "train_transforms": [
-                {
-                    "kind": "random_resized_crop",
-                    "size": SIDE,
-                    "scale": SCALE,
-                    "ratio": RATIO,
-                    "interpolation": interpolation,
-                },
-                {"kind": "random_flip"},
-            ],
+            "train_transforms": [crop | {"interpolation": interpolation}, {"kind": "random_flip"}],
         }
         return Loader(self.dataset, read_manifest(self.dataset), "train", LoaderSettings.model_validate(settings))
 

@@ -60,7 +60,8 @@ def make_trainer(
     torch.manual_seed(settings.seed)
     model = make_classifier(settings.model.name, manifest)
     for loader in (train, val):  # a mistake shows now, not after the first epoch
-        check_fits(model, loader.examples(2), settings.model.name, f"loader.{loader.split}_transforms")
+        for epoch in (0, settings.epochs - 1) if settings.loader.progressive else (0,):
+            check_fits(model, loader.examples(2, epoch), settings.model.name, f"loader.{loader.split}_transforms")
     model.to(device)
     copier = copier_for(device)
     return Trainer(

@@ -79,7 +79,7 @@ def with_pieces_listed(jpeg: bytes) -> bytes:
 
 def read_header(jpeg: bytes | memoryview) -> Header | None:
     """None if it is no baseline JPEG of one scan, as all are that Strata writes, or is damaged."""
-    size_at = height = width = mcu_height = mcu_width = interval = pieces_at = 0
+    size_at = height = width = components = mcu_height = mcu_width = interval = pieces_at = 0
     at = 2
     try:
         while True:
@@ -100,14 +100,11 @@ def read_header(jpeg: bytes | memoryview) -> Header | None:
                 sampling = jpeg[at + 11] if components > 1 else 0x11
                 mcu_height, mcu_width = (sampling & 15) * _BLOCK, (sampling >> 4) * _BLOCK
             at += 2 + length
-        one_scan = size_at and jpeg[at + 4] == components
-        return (
-            Header(size_at, height, width, mcu_height, mcu_width, interval, pieces_at, at + 2 + length)
-            if one_scan
-            else None
-        )
+        is_whole = height and width and mcu_height and mcu_width and jpeg[at + 4] == components
     except IndexError:
         return None
+    scan_at = at + 2 + length
+    return Header(size_at, height, width, mcu_height, mcu_width, interval, pieces_at, scan_at) if is_whole else None
 
 
 def cut_out(jpeg: bytes | memoryview, region: Region) -> tuple[bytes | bytearray | memoryview, Region]:
@@ -116,7 +113,7 @@ def cut_out(jpeg: bytes | memoryview, region: Region) -> tuple[bytes | bytearray
     Decoded, the region has the very pixels that it has in the whole image. The JPEG itself where it cannot be cut.
     """
     header = read_header(jpeg)
-    if header is None or not header.pieces_at:
+    if header is None or not _can_cut(header, region):
         return jpeg, region
     rows = -(-header.height // header.mcu_height)
     columns = -(-header.width // header.mcu_width) // header.interval
@@ -142,6 +139,16 @@ def cut_out(jpeg: bytes | memoryview, region: Region) -> tuple[bytes | bytearray
     np.frombuffer(cut, np.uint8)[markers] = _NUMBERS[: len(markers)]
     cut[-2:] = EOI
     return cut, Region(region.top - top, region.left - left, region.height, region.width)
+
+
+def _can_cut(header: Header, region: Region) -> bool:
+    """Whether the pieces are listed, all of them, as rows of whole pieces, and the region is within the image."""
+    if not (header.pieces_at and header.interval):
+        return False
+    rows, columns = -(-header.height // header.mcu_height), -(-header.width // header.mcu_width)
+    listed = rows * columns // header.interval
+    is_within = region.top + region.height <= header.height and region.left + region.width <= header.width
+    return is_within and columns % header.interval == 0 and header.pieces_at + 2 * listed <= header.scan_at
 
 
 def _pieces(start: int, length: int, size: int, count: int) -> tuple[int, int]:

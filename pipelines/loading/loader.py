@@ -92,9 +92,9 @@ class Loader:
                 asked = perf_counter()
                 self.times.consume += asked - got
 
-    def examples(self, count: int) -> Tensor:
-        """uint8 (count, H, W, C): the split's first images as a network gets them, black ones where it has fewer."""
-        with closing(self.epoch(0)) as batches:
+    def examples(self, count: int, epoch: int = 0) -> Tensor:
+        """uint8 (count, H, W, C): first images of an epoch as a network gets them, black ones where it has fewer."""
+        with closing(self.epoch(epoch)) as batches:
             images = next(batches).images
         images = (images if images.dim() == 4 else images.flatten(0, 1))[:count]
         return torch.cat([images, images.new_zeros((count - len(images), *images.shape[1:]))])

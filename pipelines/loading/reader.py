@@ -1,9 +1,11 @@
 """Petastorm's reader, told which row groups to read in which order. The one home of Petastorm's reading side."""
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -150,7 +152,8 @@ class RowGroupReader(Reader):  # type: ignore[misc]  # Petastorm has no types
         self._folder = folder
         self._order = order
         self._ahead = ahead
-        self._groups = [_Group(file, number) for file in split.files for number in range(len(file.row_groups))]
+        self._files = split.files
+        self._groups_until = list(accumulate(len(file.row_groups) for file in split.files))
         self.seconds = 0.0
         """That threads spent reading, all together."""
         first = folder / split.files[0].path
@@ -174,7 +177,9 @@ class RowGroupReader(Reader):  # type: ignore[misc]  # Petastorm has no types
 
     def _items(self) -> Iterator[dict[str, Any]]:
         for number in self._order:
-            yield {"group": self._groups[number], "folder": self._folder}
+            file = bisect_right(self._groups_until, number)
+            within = number - (self._groups_until[file - 1] if file else 0)
+            yield {"group": _Group(self._files[file], within), "folder": self._folder}
 
     def next_group(self) -> pa.Table:
         """The next row group of the order; an InputError that names the file if it is not what the manifest says."""

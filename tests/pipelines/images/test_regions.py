@@ -3,6 +3,8 @@ import io
 import numpy as np
 import pytest
 import simplejpeg
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from pipelines.images.codec import DecodeError, decode, decode_region, encode
@@ -16,6 +18,9 @@ def picture(height, width, channels=3, seed=0):
     rows, cols = np.mgrid[0:height, 0:width]
     smooth = np.stack([rows * 3 + cols, cols * 2, rows * cols / 50][:channels], -1) % 256
     return ((rough + 3 * smooth) / 4).astype(np.uint8)
+
+
+STORED = encode(picture(64, 64), "jpeg", 90)
 
 
 def part_of(pixels, region):
@@ -93,8 +98,23 @@ def test_a_truncated_image_is_an_error(length):
         decode_region(stored, 3, Region(0, 0, 8, 8))
 
 
+@given(st.data())
+def test_whatever_is_wrong_with_a_stored_image_is_a_decode_error(data):
+    stored = bytearray(STORED)
+    for _ in range(data.draw(st.integers(1, 4))):
+        stored[data.draw(st.integers(0, 900))] = data.draw(st.integers(0, 255))
+    region = Region(
+        *(data.draw(st.integers(0, 70)) for _ in range(2)), *(data.draw(st.integers(1, 70)) for _ in range(2))
+    )
+    try:
+        part = decode_region(bytes(stored[: data.draw(st.integers(2, 2 * len(stored)))]), 3, region)
+    except DecodeError:
+        return
+    assert part.shape == (region.height, region.width, 3)
+
+
 def test_a_region_outside_the_image_is_an_error_that_tells_the_images_size():
-    for stored in (encode(picture(40, 50), "png", 90), jpeg_of_others("plain")[:]):
+    for stored in (encode(picture(40, 50), "png", 90), encode(picture(40, 50), "jpeg", 90), jpeg_of_others("plain")):
         with pytest.raises(DecodeError, match="other than the dataset says"):
             decode_region(stored, 3, Region(30, 45, 80, 80))
 

@@ -51,7 +51,7 @@ def _dst(out: Image | None) -> Image | None:
 
 
 def _with_channels(result: NDArray[Any], pixels: Image, out: Image | None) -> Image:
-    if out is not None and result.ctypes.data == out.ctypes.data:
+    if result is out or (out is not None and np.may_share_memory(result, out)):
         return out
     return np.asarray(result, np.uint8).reshape(*result.shape[:2], pixels.shape[2])
 

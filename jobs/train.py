@@ -29,8 +29,7 @@ def main(settings: TrainSettings) -> None:
         trainer = make_trainer(settings, manifest, train, val, workers, device, folder)
         if workers.rank == 0:
             with held(folder):
-                track(trainer, manifest, val, folder)
-            print(f"\n{train.times}")
+                track(trainer, manifest, train, val, folder)
         else:
             trainer.fit()
 
@@ -78,7 +77,7 @@ def make_trainer(
     )
 
 
-def track(trainer: Trainer, manifest: Manifest, val: Loader, folder: Path) -> None:
+def track(trainer: Trainer, manifest: Manifest, train: Loader, val: Loader, folder: Path) -> None:
     """Run the training as one MLflow run; only rank 0 comes here, so only rank 0 imports MLflow."""
     from pipelines.tracking.runs import CHECKPOINT_TAG, KIND_TAG
     from pipelines.tracking.tracker import MlflowTracker
@@ -99,6 +98,7 @@ def track(trainer: Trainer, manifest: Manifest, val: Loader, folder: Path) -> No
             tracker.log_learning_curves()
             tracker.log_model(trainer.model, val.examples(2))
     print(
+        f"\n{train.times}\n\n"
         f"run        {settings.run_name()} ({tracker.run_id}) in experiment {settings.tracking.experiment}"
         f"{'' if epochs else ', trained before; fresh=true trains it anew'}\n"
         f"checkpoint {checkpoint}\n"

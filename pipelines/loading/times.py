@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, fields
 
-_EVERY_MISS = 0.05
-"""Of the time spent waiting, from which on input is said to bound the training."""
+_BOUND_FROM = 0.05
+"""Share of the time spent waiting from which on input is said to bound the training."""
 
 
 @dataclass
@@ -28,9 +28,9 @@ class Times:
         if not self.images:
             return "no images were loaded"
         lines = [f"{'loading':9}  {'seconds':>8}  us/image"]
-        for name in (field.name for field in fields(self) if field.type is float or field.type == "float"):
+        for name in (field.name for field in fields(self) if field.name != "images"):
             seconds = getattr(self, name)
             lines.append(f"{name:9}  {seconds:8.1f}  {1e6 * seconds / self.images:8.1f}")
         waited = self.wait / (self.wait + self.consume)
-        bound = "input bounds this training" if waited > _EVERY_MISS else "this training is not bound by input"
+        bound = "input bounds this training" if waited > _BOUND_FROM else "this training is not bound by input"
         return "\n".join([*lines, f"{self.images:,} images; {waited:.1%} of the time was spent waiting: {bound}"])

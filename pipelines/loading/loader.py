@@ -63,6 +63,10 @@ class Loader:
         files = self.manifest.split(self.split, self.root).files
         return np.array([rows for file in files for rows in file.row_groups], np.int64)
 
+    @cached_property
+    def _buffers(self) -> Buffers:
+        return Buffers(self.pin_memory)
+
     @property
     def steps_per_epoch(self) -> int:
         """Batches in an epoch, the same on every worker."""
@@ -115,7 +119,7 @@ class Loader:
                 augmentation,
                 self.manifest.channels,
                 threads,
-                Buffers(self.pin_memory),
+                self._buffers,
                 str(self.root),
                 f"loader.{self.split}_transforms",
             )

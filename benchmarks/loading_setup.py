@@ -122,8 +122,9 @@ def once(folder: Path, write: Callable[[Path], object]) -> Path:
 
 def dataset_of(originals: Path, images: int, cache: Path, cores: int) -> Path:
     """Made by our own job of the originals, replicated. For a process of its own, since that then holds Spark."""
-    from benchmarks.job import replicate, run_job, settings_for, start_session
+    from benchmarks.job import IMAGE, replicate, run_job, settings_for, start_session
     from pipelines.config import digest_of
+    from pipelines.dataset.manifest import FORMAT_VERSION
 
     def write(folder: Path) -> None:
         replicate(originals, images, folder / "source")
@@ -132,7 +133,8 @@ def dataset_of(originals: Path, images: int, cache: Path, cores: int) -> Path:
         spark.stop()
         shutil.rmtree(folder / "source")
 
-    return once(cache / f"{digest_of(str(originals.resolve()))[:12]}-{images}", write) / "dataset"
+    made_by = digest_of([str(originals.resolve()), FORMAT_VERSION, IMAGE.model_dump(mode="json")])
+    return once(cache / f"{made_by[:12]}-{images}", write) / "dataset"
 
 
 def write_files(originals: Path, images: int, folder: Path) -> None:

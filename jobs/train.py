@@ -58,9 +58,10 @@ def make_trainer(
     """Network, data and optimizer wired together; it logs nowhere yet."""
     torch.manual_seed(settings.seed)
     model = make_classifier(settings.model.name, manifest)
-    for loader in (train, val):  # a mistake shows now, not after the first epoch
-        for epoch in (0, settings.epochs - 1) if settings.loader.progressive else (0,):
-            check_fits(model, loader.examples(2, epoch), settings.model.name, f"loader.{loader.split}_transforms")
+    epochs = (0, settings.epochs - 1) if settings.loader.progressive else (0,)
+    for loader, epoch in [*((train, epoch) for epoch in epochs), (val, 0)]:
+        # A mistake shows now, not after the first epoch.
+        check_fits(model, loader.examples(2, epoch), settings.model.name, f"loader.{loader.split}_transforms")
     model.to(device)
     copier = copier_for(device)
     return Trainer(
@@ -97,8 +98,9 @@ def track(trainer: Trainer, manifest: Manifest, train: Loader, val: Loader, fold
             tracker.log_tags({CHECKPOINT_TAG: str(checkpoint)})
             tracker.log_learning_curves()
             tracker.log_model(trainer.model, val.examples(2))
+    if epochs:
+        print(f"\n{train.times}\n")
     print(
-        f"\n{train.times}\n\n"
         f"run        {settings.run_name()} ({tracker.run_id}) in experiment {settings.tracking.experiment}"
         f"{'' if epochs else ', trained before; fresh=true trains it anew'}\n"
         f"checkpoint {checkpoint}\n"

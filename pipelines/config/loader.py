@@ -32,7 +32,7 @@ class ProgressiveSettings(Settings):
             return full_size
         progress = max(0, epoch - self.first_epoch) / (self.last_epoch - self.first_epoch)
         size = self.start_size + (full_size - self.start_size) * progress
-        return self.start_size if not progress else max(1, round(size / self.multiple)) * self.multiple
+        return min(full_size, max(self.start_size, round(size / self.multiple) * self.multiple))
 
 
 class LoaderSettings(Settings):
@@ -75,8 +75,13 @@ class LoaderSettings(Settings):
 
     @model_validator(mode="after")
     def _progressive_has_a_crop(self) -> "LoaderSettings":
-        if self.progressive and not any(isinstance(step, RandomResizedCrop) for step in self.train_transforms):
+        crops = [step.size for step in self.train_transforms if isinstance(step, RandomResizedCrop)]
+        if self.progressive and not crops:
             raise ValueError("loader.progressive needs a random_resized_crop in loader.train_transforms")
+        if self.progressive and self.progressive.start_size > min(crops):
+            raise ValueError(
+                f"loader.progressive.start_size = {self.progressive.start_size} is above the full size, {min(crops)}"
+            )
         return self
 
     def train_transforms_in(self, epoch: int) -> tuple[Transform, ...]:

@@ -9,6 +9,9 @@ HEIGHT = "height"
 WIDTH = "width"
 VARIANT = "variant"
 
+LOADED = [KEY, IMAGE, LABEL, HEIGHT, WIDTH]
+"""What the loader reads."""
+
 IMAGES = pa.schema(
     [
         pa.field(KEY, pa.string(), nullable=False),

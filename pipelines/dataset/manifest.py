@@ -123,12 +123,12 @@ class Manifest(_Record):
 
 
 def group_checksum(table: pa.Table) -> str:
-    """xxh3 of the keys, images and labels of a row group, in hexadecimal: fast enough to be checked at every reading.
+    """xxh3 of what the loader reads of a row group, in hexadecimal: fast enough to be checked at every reading.
 
     It tells of accidents. `sha256` is what an attacker cannot match.
     """
     checksum = xxh3_64()
-    for name in (columns.KEY, columns.IMAGE, columns.LABEL):
+    for name in columns.LOADED:
         values = whole(table.column(name))
         if pa.types.is_integer(values.type):
             checksum.update(np.ascontiguousarray(values.to_numpy(), np.int32).data)

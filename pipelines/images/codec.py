@@ -48,18 +48,19 @@ def _covers(region: Region, at_least: tuple[int, int], factor: int) -> bool:
 
 
 def _part(pixels: Image, region: Region, shrink: int) -> Image:
-    top, left, height, width = (round(side / shrink) for side in region)
-    part = pixels[top : top + height, left : left + width]
-    if part.shape[:2] != (height, width):
-        raise DecodeError(f"{pixels.shape[0]} x {pixels.shape[1]} pixels, other than the dataset says")
-    return part
+    rows, columns, _ = pixels.shape
+    height, width = round(region.height / shrink), round(region.width / shrink)
+    if -(-(region.top + region.height) // shrink) > rows or -(-(region.left + region.width) // shrink) > columns:
+        raise DecodeError(f"{rows * shrink} x {columns * shrink} pixels, other than the dataset says")
+    top, left = min(round(region.top / shrink), rows - height), min(round(region.left / shrink), columns - width)
+    return pixels[top : top + height, left : left + width]
 
 
 def _decode_jpeg(raw: Buffer, channels: int, shrink: int = 1) -> Image:
     try:
         scaled = _sides(raw, shrink) if shrink > 1 else {}
         return np.asarray(simplejpeg.decode_jpeg(raw, "GRAY" if channels == 1 else "RGB", **scaled), np.uint8)
-    except ValueError as error:
+    except (ValueError, KeyError) as error:  # KeyError: a sampling that simplejpeg has no name for
         raise DecodeError(str(error).strip()) from None
 
 

@@ -25,8 +25,9 @@ _BLOCK = 8
 """Pixels of a DCT block's side."""
 _LONGEST = 0xFFFF
 _NUMBERS = (_RST0 + np.arange(_LONGEST // 2, dtype=np.uint16) % 8).astype(np.uint8)
-_MARGIN = 1
-"""Pixels around a region that libjpeg's smooth chroma upsampling looks at."""
+_MARGIN_DOWN, _MARGIN_ACROSS = 1, 5
+"""Pixels around a region that are cut out with it: libjpeg's smooth chroma upsampling looks at one on every side, and
+is not done at all in an image that is four pixels wide or less."""
 
 
 class Region(NamedTuple):
@@ -118,8 +119,8 @@ def cut_out(jpeg: bytes | memoryview, region: Region) -> tuple[bytes | bytearray
     rows = -(-header.height // header.mcu_height)
     columns = -(-header.width // header.mcu_width) // header.interval
     piece_width = header.interval * header.mcu_width
-    first_row, end_row = _pieces(region.top, region.height, header.mcu_height, rows)
-    first_column, end_column = _pieces(region.left, region.width, piece_width, columns)
+    first_row, end_row = _pieces(region.top, region.height, _MARGIN_DOWN, header.mcu_height, rows)
+    first_column, end_column = _pieces(region.left, region.width, _MARGIN_ACROSS, piece_width, columns)
 
     lengths = np.frombuffer(jpeg, "<u2", rows * columns, header.pieces_at).astype(np.int64)
     stops = lengths.cumsum()
@@ -151,6 +152,6 @@ def _can_cut(header: Header, region: Region) -> bool:
     return is_within and columns % header.interval == 0 and header.pieces_at + 2 * listed <= header.scan_at
 
 
-def _pieces(start: int, length: int, size: int, count: int) -> tuple[int, int]:
+def _pieces(start: int, length: int, margin: int, size: int, count: int) -> tuple[int, int]:
     """First and end of the pieces of that size that the pixels from `start` on, with their margin, lie in."""
-    return max(0, (start - _MARGIN) // size), min(count, (start + length + _MARGIN - 1) // size + 1)
+    return max(0, (start - margin) // size), min(count, (start + length + margin - 1) // size + 1)

@@ -11,6 +11,7 @@ from torch import Tensor
 from pipelines.config import InputError
 from pipelines.images.augmentation import Augmentation, Drawn
 from pipelines.images.codec import DecodeError, Image
+from pipelines.images.steps import TenCrop
 from pipelines.loading.buffers import Buffers
 from pipelines.loading.plan import PADDING
 from pipelines.loading.rows import Rows
@@ -19,7 +20,6 @@ from pipelines.loading.times import Times
 PADDING_LABEL = PADDING
 
 _IMAGES_PER_TASK = 16
-_VIEWS = 10
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Batch:
     """This worker's part of one global batch."""
 
     images: Tensor
-    """uint8 (N, H, W, C), or (N, 10, H, W, C) of ten crops; zeros where padding."""
+    """uint8 (N, H, W, C), or (N, 10, H, W, C) of ten crops; zeros where padding. H and W are 1 if all is padding."""
     labels: Tensor
     """int64 (N,), PADDING_LABEL where padding."""
     keys: tuple[str, ...]
@@ -35,7 +35,8 @@ class Batch:
     rows: Tensor
     """int64 (N,), counted through the split in its stored order; PADDING where padding."""
     drawn: Drawn
-    """What augmented the images that are no padding, which come first; `augmentation.replay` repeats it."""
+    """What augmented the images that are no padding, which come first. `augmentation.replay` repeats it; nearly, of an
+    image that was decoded at a fraction of its size."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class BatchDecoder:
                 f"{self.dataset}: images of a batch differ in size ({', '.join(map(str, sizes))}): "
                 f"add a crop or pad to {self.setting}"
             )
-        views = (_VIEWS,) if self.augmentation.makes_views else ()
+        views = (TenCrop.views,) if self.augmentation.makes_views else ()
         return (*views, *sizes[0], self.channels)
 
     def write(self, rows: Rows, drawn: Drawn, out: Image, places: Sequence[int]) -> tuple[float, float]:

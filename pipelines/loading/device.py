@@ -69,8 +69,9 @@ class CudaCopier:
 
     def start(self, host: Batch) -> Copy:
         with torch.cuda.stream(self._stream):
-            images = host.images.to(self._device, non_blocking=True)
+            # Labels first: they are not pinned, and such a copy waits for what the stream has to do before it.
             labels = host.labels.to(self._device, non_blocking=True)
+            images = host.images.to(self._device, non_blocking=True)
             return Copy(host, replace(host, images=images, labels=labels), self._stream.record_event())
 
     def receive(self, copy: Copy) -> Batch:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from time import perf_counter
 
@@ -65,6 +65,7 @@ class Loader:
 
     @cached_property
     def _buffers(self) -> Buffers:
+        """Kept between epochs, so that memory stays what it is; a few batches of it."""
         return Buffers(self.pin_memory)
 
     @property
@@ -97,8 +98,12 @@ class Loader:
                 self.times.consume += asked - got
 
     def examples(self, count: int, epoch: int = 0) -> Tensor:
-        """uint8 (count, H, W, C): first images of an epoch as a network gets them, black ones where it has fewer."""
-        with closing(self.epoch(epoch)) as batches:
+        """uint8 (count, H, W, C): first images of an epoch as a network gets them, black ones where it has fewer.
+
+        The same on every worker, also on one whose share of a small split is padding alone.
+        """
+        whole = replace(self, rank=0, workers=1, times=Times())
+        with closing(whole.epoch(epoch)) as batches:
             images = next(batches).images
         images = (images if images.dim() == 4 else images.flatten(0, 1))[:count]
         return torch.cat([images, images.new_zeros((count - len(images), *images.shape[1:]))])

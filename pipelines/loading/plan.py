@@ -26,6 +26,8 @@ PADDING = -1
 """Stands for a row in the places of the last batch that no row fills."""
 
 _GROUP_ORDER, _WINDOW_ORDER, _ROW_DRAWS = range(3)
+_GOLDEN = (5**0.5 - 1) / 2
+"""Its multiples, every second or every eighth of them too, are spread evenly over [0, 1)."""
 _DRAWS_PER_COUNTER = 4
 """Philox gives four numbers for each value of its counter."""
 
@@ -190,10 +192,11 @@ class EpochPlan:
     def _window_begin(self, lane: int, number: int) -> int:
         """The first row group of a window, counted in its lane.
 
-        The first window of a lane is one row group, so that the first batch waits for few of them; the second has
-        another length in every lane, so that lanes do not all want new ones at the same step.
+        The first window of a lane is one row group, so that the first batch waits for few of them. The length of the
+        second is spread evenly over lanes, whichever of them a worker has: so they do not all want new ones at once.
         """
-        return number if number < 2 else 2 + lane % self.window_row_groups + (number - 2) * self.window_row_groups
+        phase = int(self.window_row_groups * (lane * _GOLDEN % 1))
+        return number if number < 2 else 2 + phase + (number - 2) * self.window_row_groups
 
     def _window_at(self, lane: int, group: int) -> int:
         """The window that has that row group of the lane."""

@@ -22,8 +22,6 @@ from pipelines.dataset.manifest import ParquetFile, Split, group_checksum
 from pipelines.dataset.petastorm_files import petastorm_files
 from pipelines.dataset.storage import Location
 
-READ_COLUMNS = [columns.KEY, columns.IMAGE, columns.LABEL, columns.HEIGHT, columns.WIDTH]
-
 AGAIN = "preprocess again"
 
 
@@ -49,7 +47,9 @@ class _Group:
         rows, expected = parquet.metadata.row_group(self.number).num_rows, self.file.row_groups[self.number]
         if rows != expected:
             raise InputError(f"{location}, row group {self.number}: {rows} rows, the manifest says {expected}; {AGAIN}")
-        table = parquet.read_row_group(self.number, READ_COLUMNS, use_threads=False)
+        table = parquet.read_row_group(self.number, columns.LOADED, use_threads=False)
+        if missing := set(columns.LOADED) - set(table.column_names):
+            raise InputError(f"{location}: without the columns {', '.join(sorted(missing))}; {AGAIN}")
         if group_checksum(table) != self.file.group_checksums[self.number]:
             raise InputError(f"{location}, row group {self.number}: altered since it was written; {AGAIN}")
         return table
@@ -122,7 +122,7 @@ class _InOrder(Ventilator):  # type: ignore[misc]  # Petastorm has no types
         self._has_more = True
 
     def start(self) -> None:
-        for _ in range(self._ahead):
+        for _ in range(self._ahead + 1):  # the one that is asked for, and those after it
             self.processed_item()
 
     def processed_item(self) -> None:
@@ -139,10 +139,10 @@ class _InOrder(Ventilator):  # type: ignore[misc]  # Petastorm has no types
 
 
 class RowGroupReader(Reader):  # type: ignore[misc]  # Petastorm has no types
-    """Row groups of `split` as Arrow tables of READ_COLUMNS, images encoded, in the order asked for.
+    """Row groups of `split` as Arrow tables of columns.LOADED, images encoded, in the order asked for.
 
     order: numbers of row groups, counted through the split's files as the manifest lists them; repeats are allowed.
-    ahead: row groups that are read or being read before they are asked for.
+    ahead: row groups that are read, or being read, before they are asked for.
 
     Petastorm opens the first of the manifest's files, takes the schema from Parquet and unpickles nothing; the others
     are opened when they are read. Its own sharding and shuffling are off: docs/adr/0003 says why.
@@ -162,8 +162,9 @@ class RowGroupReader(Reader):  # type: ignore[misc]  # Petastorm has no types
             super().__init__(
                 petastorm_files(folder),
                 [first.path],
-                schema_fields=READ_COLUMNS,
-                reader_pool=ThreadPool(threads),
+                schema_fields=columns.LOADED,
+                # Of a row group, two messages lie in the queue: itself, and that it is done.
+                reader_pool=ThreadPool(threads, results_queue_size=2 * (ahead + threads)),
                 shuffle_row_groups=False,
                 worker_class=_RowGroupWorker,
                 is_batched_reader=True,

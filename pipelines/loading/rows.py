@@ -1,6 +1,5 @@
 """Rows of a lane, dealt in the plan's order: what lies between reading row groups and decoding images."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
@@ -72,7 +71,7 @@ class Rows:
 
     @staticmethod
     def of_table(table: pa.Table, first_number: int) -> "Rows":
-        """Of READ_COLUMNS, nothing drawn yet. The images stay in the table's memory."""
+        """Of columns.LOADED, nothing drawn yet. The images stay in the table's memory."""
         image = whole(table.column(columns.IMAGE))
         data, ends = memoryview(image.buffers()[2]).cast("B"), offsets_of(image).tolist()
         height, width = (table.column(name).to_numpy() for name in (columns.HEIGHT, columns.WIDTH))
@@ -106,7 +105,8 @@ class Dealer:
         self._reader = reader
         self._augmentation = augmentation
         self._dataset = dataset
-        self._waiting: dict[int, deque[Rows]] = {}
+        self._waiting: dict[int, tuple[Rows, int]] = {}
+        """A lane's window that is being dealt, and how many of its rows were."""
 
     def take(self, lanes: Sequence[int], count: int) -> Rows:
         """The next `count` rows of each lane, one lane after another; fewer where a lane has no more.
@@ -117,19 +117,18 @@ class Dealer:
         return Rows.joined(pieces or [Rows.none()])
 
     def _take(self, lane: int, count: int) -> list[Rows]:
-        waiting, taken = self._waiting.setdefault(lane, deque()), []
+        taken = []
+        window, dealt = self._waiting.get(lane, (Rows.none(), 0))
         while count:
-            if not waiting:
+            if dealt == len(window):
                 if self._next is None or self._next.lane != lane:
                     break
-                waiting.append(self._read(self._next))
+                window, dealt = self._read(self._next), 0
                 self._next = next(self._windows, None)
-            piece = waiting.popleft()
-            if len(piece) > count:
-                waiting.appendleft(piece[count:])
-                piece = piece[:count]
+            piece = window[dealt : dealt + count]
             taken.append(piece)
-            count -= len(piece)
+            dealt, count = dealt + len(piece), count - len(piece)
+        self._waiting[lane] = (window, dealt) if dealt < len(window) else (Rows.none(), 0)
         return taken
 
     def _read(self, window: Window) -> Rows:

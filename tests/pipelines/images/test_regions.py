@@ -34,12 +34,17 @@ def some_regions(height, width, count=60):
         rows, cols = (np.sort(rng.choice(side + 1, 2, replace=False)) for side in (height, width))
         yield Region(int(rows[0]), int(cols[0]), int(np.diff(rows)[0]), int(np.diff(cols)[0]))
     yield Region(0, 0, height, width)
-    yield Region(16, 16, 16, 16)  # on the borders of MCUs
+    if min(height, width) >= 32:
+        yield Region(16, 16, 16, 16)  # on the borders of MCUs
+    for across in range(1, min(6, width) + 1):  # the last piece may be as narrow
+        yield Region(0, width - across, height, across)
     yield Region(height - 1, width - 1, 1, 1)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [(256, 341), (256, 256), (97, 366), (40, 33), (300, 64)])
+@pytest.mark.parametrize(
+    "size", [(256, 341), (256, 256), (97, 366), (40, 33), (300, 64), (50, 20), (33, 36), (40, 180), (1, 1), (3, 700)]
+)
 def test_a_region_has_the_very_pixels_that_it_has_in_the_whole_image(size, channels):
     stored = encode(picture(*size, channels), "jpeg", 90)
     whole = decode(stored, channels)
@@ -150,3 +155,22 @@ def test_pieces_fill_a_row_of_mcus_and_are_few():
 def test_what_simplejpeg_decodes_is_what_we_decode():
     stored = encode(picture(50, 70), "jpeg", 90)
     assert (simplejpeg.decode_jpeg(stored) == decode(stored, 3)).all()
+
+
+@given(st.data())
+def test_any_region_of_any_size_can_be_decoded_at_a_fraction(data):
+    height, width = data.draw(st.tuples(st.integers(1, 90), st.integers(1, 90)))
+    stored = encode(picture(height, width), "jpeg", 90)
+    top, left = data.draw(st.tuples(st.integers(0, height - 1), st.integers(0, width - 1)))
+    region = Region(top, left, data.draw(st.integers(1, height - top)), data.draw(st.integers(1, width - left)))
+    shrink = data.draw(st.sampled_from([1, 2, 4, 8]))
+    at_least = max(1, region.height // shrink), max(1, region.width // shrink)
+    part = decode_region(stored, 3, region, at_least)
+    assert part.shape[0] >= at_least[0]
+    assert part.shape[1] >= at_least[1]
+
+
+def test_a_sampling_without_a_name_is_a_decode_error_at_a_fraction_too():
+    odd = jpeg_of_others("444").replace(b"\x03\x01\x11", b"\x03\x01\x14")
+    with pytest.raises(DecodeError):
+        decode_region(odd, 3, Region(0, 0, 80, 80), at_least=(20, 20))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pipelines.config import InputError, LoaderSettings
+from pipelines.config.loader import ProgressiveSettings
 from pipelines.dataset.manifest import group_checksum
 from pipelines.dataset.storage import Location
 from pipelines.loading.decoding import PADDING_LABEL
@@ -254,13 +255,12 @@ def test_a_hostile_common_metadata_is_not_unpickled(copied):
     assert trap.exists()  # the trap works
 
 
-def test_a_hostile_cache_entry_is_not_unpickled(copied, tmp_path, monkeypatch):
+def test_a_hostile_cache_entry_is_not_unpickled(copied, tmp_path):
     """Petastorm's disk cache pickles row groups into a folder; ours has none that anything could be planted in."""
     from petastorm.cache import NullCache
     from petastorm.local_disk_cache import LocalDiskCache
 
     trap, place = tmp_path / "sprung", tmp_path / "cache"
-    monkeypatch.setenv("TMPDIR", str(place))
     split = copied.manifest.splits["train"]
     folder = Location.at(copied.root) / copied.manifest.version
     first = (folder / split.files[0].path).path
@@ -274,6 +274,8 @@ def test_a_hostile_cache_entry_is_not_unpickled(copied, tmp_path, monkeypatch):
     reader.close()
     assert len(list(make(copied).epoch(0))) == make(copied).steps_per_epoch
     assert not trap.exists()
+    cache.get(key, lambda: None)
+    assert trap.exists()  # the trap works
 
 
 def test_images_that_differ_in_size_are_refused_with_what_to_add(digits):
@@ -329,6 +331,25 @@ def test_one_row_trains_and_validates(copied):
     ]
     assert [len(share) for share in validated] == [1, 1, 1]
     assert sorted(key for (batch,) in validated for key in batch.keys if key) == [_stored(copied, "key", "val")[0]]
+
+
+def test_examples_have_the_networks_size_also_where_a_workers_share_is_padding_alone(copied):
+    dataset = few(copied, 3, "val")
+    loaders = [make(dataset, "val", rank, 8, global_batch=64, lanes=8) for rank in range(8)]
+    assert {tuple(loader.examples(2).shape) for loader in loaders} == {(2, 32, 32, 1)}
+    assert all(loader.times.images == 0 for loader in loaders)
+
+
+def test_a_file_without_a_column_is_an_error_that_names_it(copied):
+    dataset = few(copied, 40)
+    (file,) = dataset.manifest.splits["train"].files
+    path = dataset.root / dataset.manifest.version / file.path
+    pq.write_table(pq.read_table(path).drop(["width"]), path, compression="none", use_dictionary=False)
+    shorter = file.model_copy(update={"size_bytes": path.stat().st_size})
+    split = dataset.manifest.splits["train"].model_copy(update={"files": (shorter,)})
+    manifest = dataset.manifest.model_copy(update={"splits": dataset.manifest.splits | {"train": split}})
+    with pytest.raises(InputError, match=r"few-40\.parquet: without the columns width"):
+        list(make(replace(dataset, manifest=manifest), global_batch=4).epoch(0))
 
 
 def test_a_split_smaller_than_a_batch_is_refused_with_what_to_change(copied):
@@ -390,6 +411,13 @@ def test_crops_grow_with_the_epoch(digits):
     loader = make(digits, train_transforms=crop, progressive=progressive)
     sides = [next(loader.epoch(epoch)).images.shape[1] for epoch in range(8)]
     assert sides == [16, 16, 16, 20, 24, 28, 32, 32]
+
+
+def test_sizes_of_growing_crops_stay_between_the_first_and_the_full_one():
+    uneven = ProgressiveSettings(start_size=130, last_epoch=30)
+    sizes = [uneven.size(epoch, 250) for epoch in range(32)]
+    assert sizes == sorted(sizes)
+    assert (sizes[0], sizes[-1], max(sizes)) == (130, 250, 250)
 
 
 def test_a_loader_tells_where_its_time_went(digits):

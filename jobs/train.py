@@ -56,12 +56,13 @@ def make_trainer(
     folder: Path,
 ) -> Trainer:
     """Network, data and optimizer wired together; it logs nowhere yet."""
-    torch.manual_seed(settings.seed)
-    model = make_classifier(settings.model.name, manifest)
     epochs = (0, settings.epochs - 1) if settings.loader.progressive else (0,)
-    for loader, epoch in [*((train, epoch) for epoch in epochs), (val, 0)]:
-        # A mistake shows now, not after the first epoch.
-        check_fits(model, loader.examples(2, epoch), settings.model.name, f"loader.{loader.split}_transforms")
+    examples = [(train, train.examples(2, epoch)) for epoch in epochs] + [(val, val.examples(2))]
+    height, width = examples[len(epochs) - 1][1].shape[1:3]
+    torch.manual_seed(settings.seed)
+    model = make_classifier(settings.model, manifest, (height, width))
+    for loader, images in examples:  # a mistake shows now, not after the first epoch
+        check_fits(model, images, settings.model.name, f"loader.{loader.split}_transforms")
     model.to(device)
     copier = copier_for(device)
     return Trainer(
@@ -74,7 +75,11 @@ def make_trainer(
         settings=settings,
         device=device,
         checkpoints=folder / "checkpoints",
-        about={"settings": settings.shown(), "dataset_digest": manifest.digest},
+        about={
+            "settings": settings.shown(),
+            "dataset_digest": manifest.digest,
+            "input_size": [height, width],
+        },
     )
 
 

@@ -43,9 +43,7 @@ class SummarizeSettings(Settings):
     @model_validator(mode="after")
     def _about_one_or_all(self) -> "SummarizeSettings":
         if not self.network and not self.compare:
-            raise InputError(
-                "network is missing: name one first, as in `summarize.py vgg_d`, or give --compare"
-            )
+            raise InputError("network is missing: name one first, as in `summarize.py vgg_d`, or give --compare")
         alone = ("network", "input_size", "num_classes", "in_channels", "batch_size", "options")
         given = [key for key in alone if key in self.model_fields_set]
         if self.compare and given:

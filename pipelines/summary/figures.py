@@ -31,20 +31,21 @@ def draw_revolution(compared: Sequence[Compared]) -> Figure:
     panels = figure.subplots(1, 4, sharey=True, width_ratios=(1, 1, 1, 1.25))
     colours = [_colour(network.name) for network in shown]
     _bars(panels[0], [network.depth for network in shown], colours, lambda depth: f"{depth:.0f}")
-    _bars(panels[1], [network.parameters for network in shown], colours, rounded)
-    _bars(panels[2], [network.multiply_adds for network in shown], colours, rounded)
+    _bars(panels[1], [network.parameters for network in shown], colours, _in_three_digits)
+    _bars(panels[2], [network.multiply_adds for network in shown], colours, _in_three_digits)
     _errors(panels[3], shown, colours)
-    for panel, title in zip(
-        panels,
-        ("layers with weights", "parameters", "multiply-adds an image", "top-5 error, %, as published"),
-        strict=True,
-    ):
+    titles = ("layers with weights", "parameters", "multiply-adds an image", "top-5 error, %, as published")
+    for panel, title in zip(panels, titles, strict=True):
         panel.set_title(title, loc="left", fontsize=12)
     panels[0].set_yticks(range(len(shown)), [network.name for network in shown], fontsize=11)
     panels[0].invert_yaxis()
     _legend(figure, colours)
     figure.suptitle("The revolution of depth", fontsize=18, x=0.01, ha="left")
     return figure
+
+
+def _in_three_digits(count: float) -> str:
+    return rounded(count, 3)
 
 
 def _colour(name: str) -> str:
@@ -62,6 +63,7 @@ def _bars(axes: Axes, values: Sequence[float], colours: Sequence[str], label: Ca
     axes.bar_label(bars, [label(value) if value else "" for value in values], padding=3, fontsize=10)
     axes.set_xlim(0, 1.2 * max(values))
     axes.set_xticks([])
+    axes.set_ylim(-0.6, len(values) - 0.4)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
 
@@ -69,14 +71,13 @@ def _bars(axes: Axes, values: Sequence[float], colours: Sequence[str], label: Ca
 def _errors(axes: Axes, shown: Sequence[Compared], colours: Sequence[str]) -> None:
     """With how each was tested, since papers differ in it."""
     errors = [network.published.top5 or 0 if network.published else 0 for network in shown]
-    _bars(axes, errors, colours, lambda error: f"{error:g}")
-    axes.set_xlim(0, 1.75 * max(errors))
+    _bars(axes, errors, colours, str)
+    axes.set_xlim(0, 1.8 * max(errors))
     for place, (network, error) in enumerate(zip(shown, errors, strict=True)):
-        told = network.published.protocol if network.published and error else "none published"
+        told = network.published.protocol if network.published and error else "not in our table"
         if network.published and network.published.source.startswith("torchvision"):
             told += ", torchvision"
-        start = error + 0.17 * max(errors) if error else 0.02 * max(errors)
-        axes.text(start, place, told, va="center", fontsize=9, color=_QUIET, style="italic")
+        axes.text(1.22 * max(errors), place, told, va="center", fontsize=9, color=_QUIET, style="italic")
 
 
 def draw_layers(summary: Summary) -> Figure:

@@ -59,8 +59,14 @@ def comparison_table(compared: list[Compared]) -> Table:
 
 
 def _cells(network: Compared) -> tuple[Cell, ...]:
-    counts = network.parameters, rounded(network.parameters), network.multiply_adds, rounded(network.multiply_adds)
+    counts = (
+        network.parameters,
+        rounded(network.parameters, 3),
+        network.multiply_adds,
+        rounded(network.multiply_adds, 3),
+    )
     error = network.published
+    counts = [cell for count in (network.parameters, network.multiply_adds) for cell in (count, rounded(count, 3))]
     shown = (error.top1, error.top5, error.protocol, error.source) if error else (None,) * 4
     return (network.name, network.pixels, network.classes, network.depth, *counts, *shown)
 

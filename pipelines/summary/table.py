@@ -30,10 +30,8 @@ class Table:
     def text(self) -> str:
         """Columns in line, for a terminal."""
         shown = [self.headings, *([_shown(cell) for cell in line] for line in self.lines)]
-        widths = [max(len(line[column]) for line in shown) for column in range(len(self.headings))]
-        lines = [
-            "  ".join(self._set(cell, column, widths[column]) for column, cell in enumerate(line)) for line in shown
-        ]
+        columns = [self._aligned(number, cells) for number, cells in enumerate(zip(*shown, strict=True))]
+        lines = ("  ".join(line) for line in zip(*columns, strict=True))
         return "\n".join(line.rstrip() for line in [self.title, "", *lines, "", *self.notes])
 
     def markdown(self) -> str:
@@ -55,8 +53,9 @@ class Table:
         cells = [line[column] for line in self.lines if line[column] not in (None, "")]
         return self.headings[column] in NUMBERS or all(isinstance(cell, (int, float)) for cell in cells)
 
-    def _set(self, cell: str, column: int, width: int) -> str:
-        return cell.rjust(width) if self._is_number(column) else cell.ljust(width)
+    def _aligned(self, column: int, cells: Sequence[str]) -> list[str]:
+        width, flush = max(map(len, cells)), ">" if self._is_number(column) else "<"
+        return [f"{cell:{flush}{width}}" for cell in cells]
 
 
 def layers_table(summary: Summary) -> Table:
@@ -105,22 +104,23 @@ def _notes(summary: Summary) -> list[str]:
         f"multiply-adds: {summary.multiply_adds:,} an image, of convolutions and fully connected layers",
         f"forward, an image: {summary.activations:,} activations x {BYTES} bytes = {megabytes(summary.forward_bytes)}; "
         "rectifiers and dropout, which can work in place, have no row",
-        f"training, a batch of {summary.batch_size}: kept for backward {megabytes(summary.kept_bytes)} + parameters {each} "
-        f"+ gradients {each} + momentum {each} = {megabytes(summary.training_bytes)}; kept is what autograd saves, "
-        "without the library's working space",
+        f"training, a batch of {summary.batch_size}: "
+        f"kept for backward {megabytes(summary.kept_bytes)} "
+        f"+ parameters {each} + gradients {each} + momentum {each} = {megabytes(summary.training_bytes)}; "
+        "kept is what autograd saves, without the library's working space",
         "field: output i sees the pixels offset + i*stride to offset + i*stride + field - 1 of the input, "
         "those outside it being padding",
         *summary.rules(),
     ]
 
 
-def rounded(count: float) -> str:
+def rounded(count: float, digits: int = 2) -> str:
     """As it is taught: 3,211,264 is 3.2M, 150,528 is 150K, 802,816 is 800K."""
     if count < 1000:
         return f"{count:g}"
+    count = round(count, digits - 1 - floor(log10(count)))
     unit, letter = next((unit, letter) for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "K")) if count >= unit)
-    digits = 1 - floor(log10(count / unit))
-    return f"{round(count / unit, digits):g}{letter}"
+    return f"{count / unit:g}{letter}"
 
 
 def megabytes(count: int) -> str:
@@ -133,15 +133,9 @@ def _plain(number: float) -> Cell:
 
 
 def _shown(cell: Cell) -> str:
-    return (
-        ""
-        if cell is None
-        else f"{cell:,}"
-        if isinstance(cell, int)
-        else f"{cell:g}"
-        if isinstance(cell, float)
-        else cell
-    )
+    if cell is None:
+        return ""
+    return f"{cell:,}" if isinstance(cell, int) else str(cell)
 
 
 def render(tables: Sequence[Table], form: str) -> str:

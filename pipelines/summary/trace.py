@@ -132,11 +132,10 @@ class _Watch(TorchFunctionMode):
         for name, parameter in call.module.named_parameters(recurse=False):
             if parameter not in self._counted:
                 self._counted.add(parameter)
-                weights, biases = (
-                    (weights, biases + parameter.numel())
-                    if name.endswith("bias")
-                    else (weights + parameter.numel(), biases)
-                )
+                if name.endswith("bias"):
+                    biases += parameter.numel()
+                else:
+                    weights += parameter.numel()
         fields = self._tensors[id(output)][1].fields if id(output) in self._tensors else (Field(), Field())
         rules = dict.fromkeys(window.rule() for window in found.windows or ())
         self.rows.append(
@@ -185,8 +184,8 @@ def on_meta(network: nn.Module) -> nn.Module:
     memo: dict[int, Any] = {}
     for tensor in network.parameters():
         memo[id(tensor)] = nn.Parameter(torch.empty_like(tensor, device="meta"), tensor.requires_grad)
-    for tensor in network.buffers():
-        memo[id(tensor)] = torch.empty_like(tensor, device="meta")
+    for buffer in network.buffers():
+        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
     return copy.deepcopy(network, memo)
 
 
@@ -219,7 +218,7 @@ def _volume(tensor: Tensor) -> tuple[int, int, int]:
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

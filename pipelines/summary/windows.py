@@ -62,7 +62,7 @@ class Window:
 
     @property
     def hangs_over(self) -> bool:
-        """With `ceil`, a last window ends beyond the padding; PyTorch makes it only where it starts before the pixels end."""
+        """With `ceil`: a last window ends beyond the padding; PyTorch has it only if it starts before the pixels end."""
         starts = (self.room // self.stride + 1) * self.stride - self.padding
         return self.ceil and self.room % self.stride > 0 and starts < self.pixels
 
@@ -79,9 +79,8 @@ class Window:
         if self.room % self.stride == 0:
             return ""
         exact = f"{self.room / self.stride + 1:.4f}".rstrip("0")
-        return (
-            f"({self.pixels} - {self.span} + 2*{self.padding})/{self.stride} + 1 = {exact} is not whole; {self._rest()}"
-        )
+        quotient = f"({self.pixels} - {self.span} + 2*{self.padding})/{self.stride} + 1"
+        return f"{quotient} = {exact} is not whole; {self._rest()}"
 
     def _rest(self) -> str:
         left = self.room % self.stride

@@ -98,8 +98,7 @@ def draw_layers(summary: Summary) -> Figure:
         panel.set_title(title, loc="left", fontsize=12)
     panels[0].set_yticks(range(len(rows)), [_told(row) for row in rows], fontsize=9, family="monospace")
     panels[0].invert_yaxis()
-    size = summary.input.size
-    figure.suptitle(f"{summary.name} on {size} x {size} pixels", fontsize=16, x=0.01, ha="left")
+    figure.suptitle(f"{summary.name} on {summary.input.shown}", fontsize=16, x=0.01, ha="left")
     return figure
 
 

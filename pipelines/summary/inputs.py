@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import models
+from models.sizes import Size
 from pipelines.config import InputError
 
 _MNIST = ("lenet5", "lenet5_modern")
@@ -14,22 +15,29 @@ _OWN = {**dict.fromkeys(_MNIST, (1, 10)), **dict.fromkeys(_CIFAR, (3, 10)), "ful
 
 @dataclass(frozen=True)
 class Input:
-    """Square images of `size` pixels a side, and the classes they are of."""
+    """Images and the classes they are of."""
 
-    size: int
+    size: Size
+    """(height, width)."""
     channels: int
     classes: int
 
+    @property
+    def shown(self) -> str:
+        """`224x224x3`."""
+        return f"{self.size[0]}x{self.size[1]}x{self.channels}"
+
     def changed(self, size: int | None, channels: int | None, classes: int | None) -> "Input":
-        """With what is given."""
-        given: dict[str, Any] = {"size": size, "channels": channels, "classes": classes}
+        """With what is given; `size` is of a square."""
+        square = None if size is None else (size, size)
+        given: dict[str, Any] = {"size": square, "channels": channels, "classes": classes}
         return replace(self, **{key: value for key, value in given.items() if value is not None})
 
 
 def usual_input(name: str) -> Input:
     """Of the network's paper; an InputError if there is no such network."""
     try:
-        height, _ = models.input_size(name)
+        size = models.input_size(name)
     except ValueError as error:
         raise InputError(str(error).replace("model.name", "network")) from None
-    return Input(height, *_OWN.get(name, (3, 1000)))
+    return Input(size, *_OWN.get(name, (3, 1000)))

@@ -33,7 +33,7 @@ def compare() -> list[Compared]:
         summary = summarize_named(name, 2, usual_input(name), {})
         found.append(
             Compared(
-                name, summary.input.size, summary.input.classes, summary.depth, summary.parameters,
+                name, summary.input.size[0], summary.input.classes, summary.depth, summary.parameters,
                 summary.multiply_adds, plainest(name),
             )
         )  # fmt: skip
@@ -59,12 +59,6 @@ def comparison_table(compared: list[Compared]) -> Table:
 
 
 def _cells(network: Compared) -> tuple[Cell, ...]:
-    counts = (
-        network.parameters,
-        rounded(network.parameters, 3),
-        network.multiply_adds,
-        rounded(network.multiply_adds, 3),
-    )
     error = network.published
     counts = [cell for count in (network.parameters, network.multiply_adds) for cell in (count, rounded(count, 3))]
     shown = (error.top1, error.top5, error.protocol, error.source) if error else (None,) * 4

@@ -75,10 +75,7 @@ def summarize(name: str, network: nn.Module, given: Input, batch_size: int) -> S
     try:
         rows, depth = trace(network, given.channels, given.size)
     except RuntimeError as error:
-        raise InputError(
-            f"input_size = {given.size}: {name} cannot take images of {given.size} x {given.size} x {given.channels}: "
-            f"{error}; give a larger one"
-        ) from None
+        raise InputError(f"input_size: {name} cannot take images of {given.shown}: {error}; give another") from None
     try:
         kept = kept_for_backward(network, given.channels, given.size, batch_size)
     except ValueError as error:  # batch normalisation of one position in one image
@@ -93,7 +90,7 @@ def summarize_named(name: str, batch_size: int, given: Input, options: Mapping[s
         with torch.device("meta"):  # without memory for its weights
             network = models.create(name, given.classes, given.channels, given.size, **options)
     except models.SizeError as error:
-        raise InputError(f"input_size = {given.size}: {error}") from None
+        raise InputError(f"input_size: {error}") from None
     except ValueError as error:
         raise InputError(str(error).replace("model.", "")) from None
     return summarize(name, network, given, batch_size)

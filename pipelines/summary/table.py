@@ -63,8 +63,7 @@ def layers_table(summary: Summary) -> Table:
     headings = ("module", "layer", "filter", "volume", *NUMBERS)
     given = summary.input
     return Table(
-        f"{summary.name}: {given.size}x{given.size}x{given.channels} to {given.classes:,} classes, "
-        f"{summary.depth} layers with weights, float32",
+        f"{summary.name}: {given.shown} to {given.classes:,} classes, {summary.depth} layers with weights, float32",
         headings,
         (*(_cells(row) for row in summary.rows), _totals(summary)),
         tuple(_notes(summary)),

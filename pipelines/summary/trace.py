@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
+from models.sizes import Size
 from pipelines.summary.operations import Operation, operation
 from pipelines.summary.windows import Field
 
@@ -146,25 +147,25 @@ class _Watch(TorchFunctionMode):
         )  # fmt: skip
 
 
-def trace(network: nn.Module, channels: int, input_size: int) -> tuple[list[Row], int]:
+def trace(network: nn.Module, channels: int, size: Size) -> tuple[list[Row], int]:
     """The rows of one image's way through the network in evaluation, and the layers with weights on the longest way.
 
     Raises RuntimeError where the network cannot take such an image.
     """
-    copied, image = on_meta(network).eval(), torch.zeros(1, channels, input_size, input_size, device="meta")
+    copied, image = on_meta(network).eval(), torch.zeros(1, channels, *size, device="meta")
     with torch.no_grad(), _Watch(copied, image) as watch:
         copied(image)
     return watch.rows, watch.depth
 
 
-def kept_for_backward(network: nn.Module, channels: int, input_size: int, batch_size: int) -> int:
+def kept_for_backward(network: nn.Module, channels: int, size: Size, batch_size: int) -> int:
     """Bytes that autograd keeps between forward and backward of a training step, besides parameters and buffers.
 
     Counted from what autograd saves, each piece of memory once: inputs of convolutions and fully connected layers,
     outputs of rectifiers, positions of maxima, masks of dropout.
     """
     copied = on_meta(network).train()
-    images = torch.zeros(batch_size, channels, input_size, input_size, device="meta")
+    images = torch.zeros(batch_size, channels, *size, device="meta")
     own = {_storage(tensor) for tensor in (*copied.parameters(), *copied.buffers())}
     kept: dict[int, Tensor] = {}
 

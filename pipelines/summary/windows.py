@@ -62,7 +62,7 @@ class Window:
 
     @property
     def hangs_over(self) -> bool:
-        """With `ceil`: a last window ends beyond the padding; PyTorch has it only if it starts before the pixels end."""
+        """With `ceil`: a last window ends beyond the padding. PyTorch drops it if it starts beyond the pixels."""
         starts = (self.room // self.stride + 1) * self.stride - self.padding
         return self.ceil and self.room % self.stride > 0 and starts < self.pixels
 

@@ -97,7 +97,7 @@ def track(trainer: Trainer, manifest: Manifest, val: Loader, folder: Path) -> No
             shutil.rmtree(trainer.checkpoints, ignore_errors=True)
         tracker.log_parameters(settings.flat() | {"workers": trainer.workers.size})
         tracker.log_text(yaml.safe_dump(settings.shown(), sort_keys=False), "settings.yaml")
-        tracker.log_text(summary_of(trainer, val), "summary.txt")
+        tracker.log_text(summary_of(trainer, manifest), "summary.txt")
         tracker.log_dataset(settings.dataset, manifest, "training")
         tracker.log_tags({KIND_TAG: "training", "strata.network": settings.model.name})
         trainer.log = tracker
@@ -115,10 +115,10 @@ def track(trainer: Trainer, manifest: Manifest, val: Loader, folder: Path) -> No
     )
 
 
-def summary_of(trainer: Trainer, val: Loader) -> str:
-    """Layers, memory and arithmetic of the network as it is trained: for a validation image, and a worker's batch."""
-    _, height, width, channels = val.examples(1).shape
-    given = Input((height, width), channels, len(val.manifest.classes))
+def summary_of(trainer: Trainer, manifest: Manifest) -> str:
+    """Layers, memory and arithmetic of the network as it is trained, with a worker's share of the batch."""
+    height, width = trainer.about["input_size"]
+    given = Input((height, width), manifest.channels, len(manifest.classes))
     batch_size = trainer.settings.loader.global_batch // trainer.workers.size
     network = trainer.model.get_submodule("network")
     return layers_table(summarize(trainer.settings.model.name, network, given, batch_size)).text() + "\n"

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import models
 from pipelines.summary.inputs import usual_input
 from pipelines.summary.published import PUBLISHED, Published, plainest
-from pipelines.summary.summary import summarize_named
+from pipelines.summary.summary import weightless
 from pipelines.summary.table import Cell, Table, rounded
+from pipelines.summary.trace import trace
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,15 @@ class Compared:
 
 def compare() -> list[Compared]:
     """All networks of `models`, in the order of their papers."""
-    found = []
-    for name in models.names():
-        summary = summarize_named(name, 2, usual_input(name), {})
-        found.append(
-            Compared(
-                name, summary.input.size[0], summary.input.classes, summary.depth, summary.parameters,
-                summary.multiply_adds, plainest(name),
-            )
-        )  # fmt: skip
-    return found
+    return [_compared(name) for name in models.names()]
+
+
+def _compared(name: str) -> Compared:
+    given = usual_input(name)
+    rows, depth = trace(weightless(name, given, {}), given.channels, given.size)
+    parameters = sum(row.weights + row.biases for row in rows)
+    price = sum(row.multiply_adds for row in rows)
+    return Compared(name, given.size[0], given.classes, depth, parameters, price, plainest(name))
 
 
 def comparison_table(compared: list[Compared]) -> Table:

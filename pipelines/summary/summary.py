@@ -86,11 +86,15 @@ def summarize(name: str, network: nn.Module, given: Input, batch_size: int) -> S
 
 def summarize_named(name: str, batch_size: int, given: Input, options: Mapping[str, Any]) -> Summary:
     """Of the network of that name in `models`, built for that input."""
+    return summarize(name, weightless(name, given, options), given, batch_size)
+
+
+def weightless(name: str, given: Input, options: Mapping[str, Any]) -> nn.Module:
+    """The network of that name without memory for its weights; an InputError if it cannot be built so."""
     try:
-        with torch.device("meta"):  # without memory for its weights
-            network = models.create(name, given.classes, given.channels, given.size, **options)
+        with torch.device("meta"):
+            return models.create(name, given.classes, given.channels, given.size, **options)
     except models.SizeError as error:
         raise InputError(f"input_size: {error}") from None
     except ValueError as error:
         raise InputError(str(error).replace("model.", "")) from None
-    return summarize(name, network, given, batch_size)

@@ -41,7 +41,8 @@ def convolve_by_windows(image: Matrix, kernel: Matrix) -> Matrix:
     """The same, valid: flip the kernel in both directions, lay it on every window, multiply, add up."""
     windows = np.lib.stride_tricks.sliding_window_view(image, kernel.shape)
     flipped = kernel[::-1, ::-1]
-    return np.einsum("yxij,ij->yx", windows, flipped)
+    result: Matrix = np.einsum("yxij,ij->yx", windows, flipped)
+    return result
 
 
 def worked(image: Matrix, kernel: Matrix, row: int, column: int) -> str:

@@ -1,10 +1,15 @@
 """jobs/summarize.py, by the words that a user types."""
 
 import runpy
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
+import models
+from jobs.train import summary_of
+from models.classifier import Classifier
+from pipelines.config import TrainSettings
 from tests.conftest import REPOSITORY
 from tests.jobs.commands import call
 
@@ -95,3 +100,17 @@ def test_a_mistake_names_the_key_and_what_to_do(summarize, words, message):
 def test_it_runs_as_the_readme_says():
     assert "138,357,544" in call("python", "jobs/summarize.py", "vgg_d")
     assert "usage: python jobs/summarize.py [NETWORK] [key=value …]" in call("python", "jobs/summarize.py", "--help")
+
+
+def test_a_training_logs_the_network_as_it_is_trained():
+    classifier = Classifier(models.create("vgg_a", 7, 1, 32, batch_norm=True), [0.5], [0.2])
+    settings = TrainSettings.model_validate(
+        {"dataset": "d", "model": {"name": "vgg_a"}, "loader": {"global_batch": 64}}
+    )
+    trainer = SimpleNamespace(
+        model=classifier, settings=settings, workers=SimpleNamespace(size=2), about={"input_size": [32, 32]}
+    )
+    text = summary_of(trainer, SimpleNamespace(channels=1, classes=range(7)))
+    assert text.startswith("vgg_a: 32x32x1 to 7 classes")
+    assert "bn1_1" in text
+    assert "training, a batch of 32: " in text

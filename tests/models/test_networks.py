@@ -111,17 +111,8 @@ def test_dropout_is_there_in_training_and_can_be_left_out(name):
         assert all(torch.equal(a.logits, b.logits) for a, b in zip(first, second, strict=True))
 
 
-OVERFIT = {
-    "alexnet": 1e-3,
-    "zfnet": 1e-3,
-    "vgg_a": 1e-3,
-    "googlenet": 1e-3,
-    "resnet18": 1e-3,
-    "plain18": 1e-3,
-    "resnet20": 1e-2,
-    "fully_connected": 1e-2,
-}
-"""A network of each family and its learning rate."""
+OVERFIT = {"resnet18": 1e-3, "plain18": 1e-3, "resnet20": 1e-2, "fully_connected": 1e-2}
+"""Networks that do it within seconds, and their learning rates."""
 
 
 @pytest.mark.parametrize("name", OVERFIT)
@@ -134,13 +125,12 @@ def test_sixteen_real_images_are_memorised(name):
     given, labels = interpolate(pixels, (side, side), mode="bilinear"), torch.from_numpy(digits.target[:16])
     network = models.create(name, 10, 1, side, **options | without_dropout(name))
     optimizer = torch.optim.Adam(network.parameters(), OVERFIT[name])
-    for step in range(80):
+    for _ in range(80):
         heads = heads_of(network(given))
-        if step and (main_logits(heads).argmax(1) == labels).all():
-            break
         loss = sum(head.weight * cross_entropy(head.logits, labels) for head in heads)
+        if loss < 0.1 and (main_logits(heads).argmax(1) == labels).all():
+            return
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    else:
-        pytest.fail(f"after 80 steps the loss is {loss:.3f}")
+    pytest.fail(f"after 80 steps the loss is {loss:.3f}")

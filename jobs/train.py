@@ -12,6 +12,9 @@ from pipelines.dataset.manifest import SPLITS, Manifest
 from pipelines.evaluation.metrics import validate
 from pipelines.loading.device import DeviceLoader, copier_for
 from pipelines.loading.loader import Loader
+from pipelines.summary.inputs import Input
+from pipelines.summary.summary import summarize
+from pipelines.summary.table import layers_table
 from pipelines.training.checkpoint import held, newest_first
 from pipelines.training.classifier import check_fits, make_classifier
 from pipelines.training.loop import Trainer
@@ -94,6 +97,7 @@ def track(trainer: Trainer, manifest: Manifest, train: Loader, val: Loader, fold
             shutil.rmtree(trainer.checkpoints, ignore_errors=True)
         tracker.log_parameters(settings.flat() | {"workers": trainer.workers.size})
         tracker.log_text(yaml.safe_dump(settings.shown(), sort_keys=False), "settings.yaml")
+        tracker.log_text(summary_of(trainer, manifest), "summary.txt")
         tracker.log_dataset(settings.dataset, manifest, "training")
         tracker.log_tags({KIND_TAG: "training", "strata.network": settings.model.name})
         trainer.log = tracker
@@ -111,6 +115,15 @@ def track(trainer: Trainer, manifest: Manifest, train: Loader, val: Loader, fold
         f"checkpoint {checkpoint}\n"
         "next: python jobs/evaluate.py CONF.yaml, or make dashboard"
     )
+
+
+def summary_of(trainer: Trainer, manifest: Manifest) -> str:
+    """Layers, memory and arithmetic of the network as it is trained, with a worker's share of the batch."""
+    height, width = trainer.about["input_size"]
+    given = Input((height, width), manifest.channels, len(manifest.classes))
+    batch_size = trainer.settings.loader.global_batch // trainer.workers.size
+    network = trainer.model.get_submodule("network")
+    return layers_table(summarize(trainer.settings.model.name, network, given, batch_size)).text() + "\n"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""A job's command line: `CONF.yaml key=value …` to its frozen settings, `--help`, and errors that say what to do."""
+"""A job's command line: `CONF.yaml key=value …` to its frozen settings, `--help`, and errors that say what to do.
+
+A job about one thing that has a name takes `NAME key=value …` instead, without a file.
+"""
 
 import difflib
 import signal
@@ -18,17 +21,18 @@ from pipelines.config import InputError, Settings, Transform
 S = TypeVar("S", bound=Settings)
 
 
-def run(settings_type: type[S], job: Callable[[S], None], command: str) -> None:
+def run(settings_type: type[S], job: Callable[[S], None], command: str, subject: str = "") -> None:
     """Run `job` on the settings that `sys.argv` asks for; a user's mistake ends in one clear line and exit status 2.
 
     command: how the job is started, without its arguments, for `--help`.
+    subject: the key that a first word stands for, of a job that takes no file.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that `with` blocks end
     try:
         if any(argument in ("-h", "--help") for argument in sys.argv[1:]):
-            print(explain(settings_type, command))
+            print(explain(settings_type, command, subject))
         else:
-            job(parse(settings_type, sys.argv[1:]))
+            job(parse(settings_type, sys.argv[1:], subject))
     except (InputError, OSError) as error:
         if isinstance(error, OSError) and error.filename is None:  # not about a file: a defect, to be seen whole
             raise
@@ -39,21 +43,34 @@ def run(settings_type: type[S], job: Callable[[S], None], command: str) -> None:
         sys.exit(130)
 
 
-def parse(settings_type: type[S], arguments: Sequence[str]) -> S:
+def parse(settings_type: type[S], arguments: Sequence[str], subject: str = "") -> S:
     """Defaults, then the YAML file that `arguments` begin with, then `key=value` in their order.
 
+    With `subject` there is no file, and a first word without `=` is that key's value.
     Raises InputError that names the key, where it came from, the legal values and the nearest legal key.
     """
-    if not arguments or "=" in arguments[0]:
-        raise InputError("no configuration file: give a YAML file of conf/ first, then key=value; --help explains")
-    path, *given = arguments
+    path, given, tree = _named(subject, arguments) if subject else _configured(arguments)
     overrides = [_switched_on(argument, settings_type) for argument in given]
-    tree = read_yaml(Path(path))
     overridden = [_override(tree, argument) for argument in overrides]
     try:
         return settings_type.model_validate(tree)
     except ValidationError as error:
         raise InputError("\n       ".join(_messages(settings_type, error, path, overridden))) from None
+
+
+def _configured(arguments: Sequence[str]) -> tuple[str, list[str], dict[str, Any]]:
+    """Where the tree came from, what overrides it, the tree."""
+    if not arguments or "=" in arguments[0]:
+        raise InputError("no configuration file: give a YAML file of conf/ first, then key=value; --help explains")
+    path, *given = arguments
+    return path, given, read_yaml(Path(path))
+
+
+def _named(subject: str, arguments: Sequence[str]) -> tuple[str, list[str], dict[str, Any]]:
+    if not arguments or "=" in arguments[0] or arguments[0].startswith("--"):
+        return "command line", list(arguments), {}
+    word, *given = arguments
+    return "command line", given, {subject: word}
 
 
 def _switched_on(argument: str, settings_type: type[Settings]) -> str:
@@ -130,9 +147,10 @@ def _kind(transform: type[Settings]) -> str:
     return str(get_args(transform.model_fields["kind"].annotation)[0])
 
 
-def explain(settings_type: type[Settings], command: str) -> str:
+def explain(settings_type: type[Settings], command: str, subject: str = "") -> str:
     """The text of `--help`: every setting with its type, default and meaning, from where it is declared."""
-    lines = [f"usage: {command} CONF.yaml [key=value …]", "", (settings_type.__doc__ or "").strip(), ""]
+    first = f"[{subject.upper()}]" if subject else "CONF.yaml"
+    lines = [f"usage: {command} {first} [key=value …]", "", (settings_type.__doc__ or "").strip(), ""]
     for key, field in _leaves(settings_type):
         default = "required" if field.is_required() else f"default {_shown(field.default)}"
         lines.append(f"  {key}  ({_type_name(field)}; {default})")

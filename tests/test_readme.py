@@ -4,8 +4,9 @@ import re
 
 import pytest
 
+import models
 from pipelines.command_line import parse
-from pipelines.config import TrainSettings
+from pipelines.config import SummarizeSettings, TrainSettings
 from tests.conftest import REPOSITORY
 from tests.pipelines.test_command_line import TYPES
 
@@ -27,5 +28,15 @@ def test_its_workers_can_share_the_lanes(workers, conf):
     assert lanes % int(workers) == 0
 
 
+SUMMARIES = re.findall(r"^    python jobs/summarize\.py (.*)$", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("arguments", SUMMARIES)
+def test_its_summaries_are_of_legal_settings(arguments):
+    settings = parse(SummarizeSettings, arguments.split(), subject="network")
+    assert settings.compare or settings.network in models.names()
+
+
 def test_there_are_commands_for_preprocessing_and_training():
     assert {job for job, _ in COMMANDS} >= {"preprocess", "train"}
+    assert len(SUMMARIES) == 2

@@ -14,6 +14,7 @@ from pipelines.config.preprocess import (
     SourceKind,
     SourceSettings,
 )
+from pipelines.config.summarize import SummarizeSettings
 from pipelines.config.tracking import TrackingSettings
 from pipelines.config.train import (
     MixingSettings,
@@ -63,6 +64,7 @@ __all__ = [
     "Settings",
     "SourceKind",
     "SourceSettings",
+    "SummarizeSettings",
     "TenCrop",
     "TrackingSettings",
     "TrainSettings",

@@ -84,6 +84,7 @@ def test_runs_hold_settings_dataset_curves_and_model(place, runs):
         assert run.inputs.dataset_inputs
         assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {
             "settings.yaml",
+            "summary.txt",
             "learning_curves.png",
         }
         assert [m.step for m in client.get_metric_history(run.info.run_id, "val_top1_error")] == list(range(1, 13))

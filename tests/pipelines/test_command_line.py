@@ -7,6 +7,7 @@ from pipelines.config import (
     InputError,
     PreprocessSettings,
     Settings,
+    SummarizeSettings,
     TrainSettings,
 )
 from tests.conftest import REPOSITORY
@@ -173,3 +174,19 @@ def test_help_names_the_type_of_a_setting_that_may_be_left_out():
     assert "source.kind  (digits | idx | ilsvrc |" in text
     assert "output.files_per_wave  (int; default none)" in text
     assert "augment.steps  (list; default [])" in text
+
+
+def test_a_job_without_a_file_takes_its_subject_as_the_first_word():
+    assert parse(SummarizeSettings, ["vgg_d"], "network").network == "vgg_d"
+    assert parse(SummarizeSettings, ["vgg_d", "network=vgg_e"], "network").network == "vgg_e"
+    assert parse(SummarizeSettings, ["network=vgg_e"], "network").network == "vgg_e"
+    assert parse(SummarizeSettings, ["--compare"], "network").compare
+    with pytest.raises(InputError, match="vgg: expected key=value"):
+        parse(SummarizeSettings, ["vgg_d", "vgg"], "network")
+
+
+def test_help_of_a_job_without_a_file_asks_for_its_subject():
+    assert explain(SummarizeSettings, "some command", "network").startswith(
+        "usage: some command [NETWORK] [key=value …]"
+    )
+    assert _leaves_without_text(SummarizeSettings) == []

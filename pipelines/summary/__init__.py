@@ -1,0 +1,1 @@
+"""The arithmetic of networks: shapes, memory, parameters, multiply-adds, receptive fields; all of them side by side."""

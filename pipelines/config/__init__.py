@@ -36,6 +36,7 @@ from pipelines.config.transforms import (
     TenCrop,
     Transform,
 )
+from pipelines.config.visualize import VisualizeSettings
 
 __all__ = [
     "AugmentSettings",
@@ -67,5 +68,6 @@ __all__ = [
     "TrackingSettings",
     "TrainSettings",
     "Transform",
+    "VisualizeSettings",
     "digest_of",
 ]

@@ -142,9 +142,8 @@ def _draw_occluded(
         _bare(axes, title)
         figure.colorbar(drawn, ax=axes, shrink=0.85).ax.tick_params(labelsize=8)
     answers = seen.classes.numpy()
-    places[4].imshow(
-        np.vectorize(colours.get, otypes=[float], signature="()->(n)")(answers), extent=extent, interpolation="nearest"
-    )
+    in_colour = np.array([[colours[answer] for answer in line] for line in answers.tolist()])
+    places[4].imshow(in_colour, extent=extent, interpolation="nearest")
     _bare(places[4], "most probable class")
     present = [Patch(color=colours[answer], label=class_names[answer]) for answer in np.unique(answers).tolist()]
     places[4].legend(handles=present, loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8, frameon=False)

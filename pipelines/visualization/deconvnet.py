@@ -24,6 +24,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from models.layers import LocalResponseNorm
 from pipelines.visualization.layers import outputs_of
 
 
@@ -73,7 +74,7 @@ def _divisors_held(network: nn.Module) -> Iterator[None]:
     handles = [
         module.register_forward_hook(_hold_divisor)
         for module in network.modules()
-        if isinstance(module, nn.LocalResponseNorm)
+        if isinstance(module, nn.LocalResponseNorm | LocalResponseNorm)
     ]
     try:
         yield
@@ -87,7 +88,7 @@ def _hold_divisor(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> T
     (x,) = inputs
     with torch.no_grad():
         nowhere_0 = x.masked_fill(x == 0, 1e-6)
-        factor = module.forward(nowhere_0) / nowhere_0
+        factor: Tensor = module.forward(nowhere_0) / nowhere_0
     return x * factor
 
 

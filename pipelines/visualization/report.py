@@ -86,7 +86,7 @@ class Report:
     def _subjects(self, images: Tensor, labels: Tensor) -> list[Subject]:
         best = self.model(images).softmax(1).max(1)
         return [
-            Subject(image, label, f"{self.class_names[label]}\ntaken for {self.class_names[answer]} ({share:.0%})")
+            Subject(image, label, f"label: {self.class_names[label]}\nanswer: {self.class_names[answer]} ({share:.0%})")
             for image, label, answer, share in zip(
                 images, labels.tolist(), best.indices.tolist(), best.values.tolist(), strict=True
             )
@@ -135,6 +135,7 @@ class Report:
 
 
 def _most_excited(output: Tensor) -> tuple[int, ...]:
-    """Numbers of the maps with the highest activations, in ascending order."""
-    strongest = output.amax((1, 2)).topk(min(STRONGEST, len(output))).indices
-    return tuple(sorted(strongest.tolist()))
+    """Numbers of the maps with the highest activations, in ascending order; without those that are switched off."""
+    highest = output.amax((1, 2)).topk(min(STRONGEST, len(output)))
+    active = highest.indices[highest.values != 0].tolist()
+    return tuple(sorted(active or highest.indices.tolist()))

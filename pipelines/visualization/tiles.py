@@ -4,18 +4,27 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 Pixels = NDArray[np.float32]
-"""(H, W, 3) from 0 to 1; as a sheet, with NaN where there is no tile."""
+"""(H, W, 3) from 0 to 1, NaN where there is nothing."""
+Tile = NDArray[np.float32]
+"""Pixels, or values (H, W)."""
+
+_LEAST_SIDE = 64
 
 
-def around_grey(values_CHW: Tensor) -> Pixels:
-    """Signed values of one or three channels: zero is mid-grey, the largest magnitude black or white."""
-    largest = values_CHW.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
-    return _three_channels((0.5 + 0.5 * values_CHW / largest).permute(1, 2, 0))
+def around_grey(values_CHW: Tensor, share: float = 1.0) -> Pixels:
+    """Signed values of one or three channels: zero is mid-grey, the largest magnitude black or white.
+
+    share: of the values that are not zero, how many keep within black and white; below 1, a few pixels that outshine
+    the others by far do not leave those grey.
+    """
+    magnitudes = values_CHW.abs()
+    magnitudes = magnitudes[magnitudes > 0]
+    full = magnitudes.cpu().quantile(share) if len(magnitudes) else 1.0
+    return _three_channels((0.5 + 0.5 * (values_CHW.cpu() / full).clamp(-1, 1)).permute(1, 2, 0))
 
 
 def as_stored(image_HWC: Tensor) -> Pixels:
@@ -42,7 +51,18 @@ def crop(pixels: Pixels, box: Sequence[int], side: int) -> Pixels:
     return tile
 
 
-def sheet(tiles: Sequence[NDArray[np.float32]], across: int, gap: int = 1) -> NDArray[np.float32]:
+def magnified(tiles: Sequence[Tile]) -> list[Tile]:
+    """Small tiles with each pixel as a square of several, so that the gaps between them can be thin."""
+    times = max(1, _LEAST_SIDE // max(tiles[0].shape[:2]))
+    return [tile.repeat(times, 0).repeat(times, 1) for tile in tiles]
+
+
+def gap_of(tiles: Sequence[Tile]) -> int:
+    """Pixels between two of them."""
+    return max(1, max(tiles[0].shape[:2]) // 20)
+
+
+def sheet(tiles: Sequence[Tile], across: int, gap: int = 1) -> Tile:
     """Tiles of equal shape, (H, W) or (H, W, 3), row by row; NaN between them and where the last row is not full."""
     height, width, *channels = tiles[0].shape
     down = math.ceil(len(tiles) / across)

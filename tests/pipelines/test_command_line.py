@@ -8,6 +8,7 @@ from pipelines.config import (
     PreprocessSettings,
     Settings,
     TrainSettings,
+    VisualizeSettings,
 )
 from tests.conftest import REPOSITORY
 
@@ -16,6 +17,7 @@ TYPES: dict[str, type[Settings]] = {
     "train": TrainSettings,
     "evaluate": EvaluateSettings,
     "ensemble": EnsembleSettings,
+    "visualize": VisualizeSettings,
 }
 CONFS = sorted((REPOSITORY / "conf").rglob("*.yaml"))
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.config import InputError
@@ -17,6 +17,7 @@ def brute_force(outputs, feature_map, count):
     return sorted(best, key=lambda one: -one[0])[:count]
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 9))
 def test_streaming_finds_what_brute_force_finds(images, batch, count):
     torch.manual_seed(images)

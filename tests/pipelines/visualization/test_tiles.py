@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from pipelines.visualization.tiles import around_grey, as_stored, crop, nearly_square, sheet
+from pipelines.visualization.tiles import around_grey, as_stored, crop, gap_of, magnified, nearly_square, sheet
 
 
 def test_signed_values_lie_around_mid_grey():
@@ -42,3 +42,17 @@ def test_a_patch_at_the_border_keeps_its_place_in_the_tile():
 
 def test_sheets_are_nearly_square():
     assert [nearly_square(count) for count in (1, 4, 6, 9, 96)] == [1, 2, 3, 3, 10]
+
+
+def test_small_tiles_are_magnified_whole_and_large_ones_left():
+    small, large = np.arange(4, dtype=np.float32).reshape(2, 2), np.zeros((70, 100, 3), np.float32)
+    (magnified_one,) = magnified([small])
+    np.testing.assert_array_equal(magnified_one, np.kron(small, np.ones((32, 32))))
+    assert magnified([large])[0].shape == large.shape
+    assert (gap_of([magnified_one]), gap_of([large])) == (3, 5)
+
+
+def test_a_few_pixels_that_outshine_the_others_are_clipped():
+    values = torch.cat([torch.full((1, 1, 99), 0.1), torch.full((1, 1, 1), -100.0)], 2)
+    pixels = around_grey(values, share=0.9)[0, :, 0]
+    np.testing.assert_allclose(pixels, [1.0] * 99 + [0.0], atol=1e-6)

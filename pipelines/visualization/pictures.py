@@ -8,6 +8,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from pipelines.visualization.activations import Strongest
@@ -192,15 +193,9 @@ def _number(axes: Axes, tiles: Sequence[Tile], across: int) -> None:
     """Each tile's number in its corner."""
     height, width = (side + gap_of(tiles) for side in tiles[0].shape[:2])
     for number in range(len(tiles)):
-        axes.text(
-            number % across * width,
-            number // across * height,
-            str(number),
-            color="white",
-            fontsize=6,
-            ha="left",
-            va="top",
-        )
+        left, top = number % across * width, number // across * height
+        text = axes.text(left, top, str(number), color="white", fontsize=6, ha="left", va="top")
+        text.set_path_effects([withStroke(linewidth=1.2, foreground="black")])
 
 
 def _show(axes: Axes, pixels: Pixels, title: str = "") -> None:

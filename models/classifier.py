@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from models.heads import Outputs
+
 
 class Classifier(nn.Module):
     """Stored images to logits. Holds the normalisation, so whoever has the weights has its constants, too.
@@ -26,10 +28,10 @@ class Classifier(nn.Module):
         _fold(self)
         self.register_load_state_dict_post_hook(_fold)  # type: ignore[no-untyped-call]  # torch left it untyped
 
-    def forward(self, images_NHWC: Tensor) -> Tensor:
-        """Stored images (N, H, W, C) to logits (N, classes); see `normalised`."""
-        logits: Tensor = self.network(self.normalised(images_NHWC))
-        return logits
+    def forward(self, images_NHWC: Tensor) -> Outputs:
+        """Stored images (N, H, W, C) to logits (N, classes), in training perhaps to several heads; see `normalised`."""
+        outputs: Outputs = self.network(self.normalised(images_NHWC))
+        return outputs
 
     def normalised(self, images_NHWC: Tensor) -> Tensor:
         """(pixel / 255 - mean) / std as (N, C, H, W), stored channels last.

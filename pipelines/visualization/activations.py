@@ -105,7 +105,7 @@ class _Best:
         self._keep(rows.tolist(), images)
 
     def _keep(self, rows: Sequence[int], images: Tensor) -> None:
-        """Copies, for the batch's memory is used again."""
+        """Copies: the batch's memory is used again, and a view of one image would keep all of its batch."""
         wanted = set(self._rows.flatten().tolist())
         kept = {row: image for row, image in self._images.items() if row in wanted}
         self._images = kept | {row: image.clone() for row, image in zip(rows, images, strict=True) if row in wanted}

@@ -74,8 +74,10 @@ def test_only_the_strongest_images_stay_in_memory():
 
 def test_the_search_ends_after_so_many_images():
     images = black_images(*[(2 * place, 2 * place) for place in range(8)])
-    found = find_strongest(classifier(blob_finder()), batches(images, 3), {"relu": [0]}, 9, most_images=5)["relu"]
+    given = batches(images, 3)
+    found = find_strongest(classifier(blob_finder()), given, {"relu": [0]}, 9, most_images=5)["relu"]
     assert sorted(found.rows[0].tolist()) == [0, 1, 2, 3, 4]
+    assert next(given).rows.tolist() == [6, 7, -1]  # nobody asked for this batch
 
 
 def test_a_network_that_diverged_is_named():

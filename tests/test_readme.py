@@ -11,7 +11,7 @@ from tests.conftest import REPOSITORY
 from tests.pipelines.test_command_line import TYPES
 
 README = (REPOSITORY / "README.md").read_text()
-COMMANDS = re.findall(r"^    (?:spark-submit|horovodrun).* jobs/(\w+)\.py (conf/.*)$", README, re.MULTILINE)
+COMMANDS = re.findall(r"^    (?:spark-submit|horovodrun|python).* jobs/(\w+)\.py (conf/.*)$", README, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("job", "arguments"), COMMANDS)

@@ -37,6 +37,7 @@ from pipelines.config.transforms import (
     TenCrop,
     Transform,
 )
+from pipelines.config.visualize import VisualizeSettings
 
 __all__ = [
     "AugmentSettings",
@@ -69,5 +70,6 @@ __all__ = [
     "TrackingSettings",
     "TrainSettings",
     "Transform",
+    "VisualizeSettings",
     "digest_of",
 ]

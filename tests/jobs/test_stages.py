@@ -11,11 +11,19 @@ from tests.jobs.commands import Place, call
 
 pytestmark = pytest.mark.processes
 SEEDS = (1, 2)
+SEED1 = "lenet5_modern-some-digits-seed1"
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     return Place(tmp_path_factory.mktemp("stages"))
+
+
+def visualize(place, run, *overrides, status=0):
+    return call(
+        "python", "jobs/visualize.py", "conf/visualize/digits.yaml", f"run={run}", f"dataset={place.dataset}",
+        f"output={place.folder}/pictures", *place.tracking, *overrides, status=status,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +41,7 @@ def printed(place):
         "ensemble": call(
             "spark-submit", "jobs/ensemble.py", "conf/ensemble/digits.yaml", "name=pair", predictions, *place.tracking
         ),
+        "visualize": visualize(place, SEED1),
     }  # fmt: skip
 
 
@@ -130,7 +139,52 @@ def test_evaluating_on_another_dataset_is_refused(place, printed, digits):
     assert "Traceback" not in printed_error
 
 
-@pytest.mark.parametrize("job", ["preprocess", "train", "evaluate", "ensemble"])
+def test_pictures_lie_in_the_runs_folder_and_among_its_artifacts(place, printed, runs):
+    names = {
+        *(f"feature_maps-image{number}.png" for number in range(3)),
+        *("filters.png", "saliency.png", "occlusion.png", "strongest-c1_relu.png", "strongest-c3_relu.png"),
+    }
+    assert {path.name for path in (place.folder / "pictures" / SEED1).iterdir()} == names
+    client = MlflowClient(f"sqlite:///{place.folder}/mlflow.db")
+    logged = client.list_artifacts(runs[SEED1].info.run_id, "pictures")
+    assert {file.path for file in logged} == {f"pictures/{name}" for name in names}
+    assert f"logged to run {SEED1} ({runs[SEED1].info.run_id})" in printed["visualize"]
+
+
+def test_a_checkpoint_without_a_run_gives_pictures_too(place, printed):
+    store = f"tracking.uri=sqlite:///{place.folder}/none.db"
+    output = visualize(
+        place, place.checkpoints()[0], store, "images=[5]", "layers=[s2]", "maps=[1]", "search_images=20"
+    )
+    assert "the pictures will not be logged: tracking.uri" in output
+    assert "strongest-s2.png" in output
+
+
+def test_a_checkpoint_of_a_run_is_logged_to_it(place, printed):
+    run = next(place.folder.glob("runs/*seed1-*"))
+    (newest, *_) = sorted(run.glob("checkpoints/epoch-*.pt"), reverse=True)
+    assert f"logged to run {SEED1}" in visualize(place, newest, "images=[0]", "maps=[0]", "search_images=9")
+
+
+@pytest.mark.parametrize(
+    ("run", "overrides", "message"),
+    [
+        ("lenet9", [], f"no finished training lenet9; there are {SEED1}, lenet5_modern-some-digits-seed2"),
+        ("nowhere/epoch-0001.pt", [], "nowhere/epoch-0001.pt: no checkpoint to read: No such file"),
+        (SEED1, ["layers=[conv1]"], "layers: the network has no layer 'conv1'; there are c1 (6 maps of 28 x 28), c1_"),
+        (SEED1, ["layers=[c1]", "maps=[6]"], "layer c1 has no feature map 6; it has 6, numbered 0 to 5"),
+        (SEED1, ["images=[7,a-key]"], "images: no validation image 'a-key'; give keys, or places from 0 to "),
+        (SEED1, ["occluder_size=33"], "occluder_size = 33: the images' shorter side is 32 pixels"),
+    ],
+)
+def test_what_cannot_be_shown_is_said_in_one_line(place, printed, run, overrides, message):
+    output = visualize(place, run, f"output={place.folder}/no pictures", *overrides, status=2)
+    assert message in output
+    assert "Traceback" not in output
+    assert not (place.folder / "no pictures").exists()
+
+
+@pytest.mark.parametrize("job", ["preprocess", "train", "evaluate", "ensemble", "visualize"])
 def test_help_explains_the_job(job):
     launcher = "spark-submit" if job in ("preprocess", "ensemble") else "python"
     assert "usage: " in call(launcher, f"jobs/{job}.py", "--help")

@@ -9,6 +9,7 @@ from pipelines.config import (
     Settings,
     SummarizeSettings,
     TrainSettings,
+    VisualizeSettings,
 )
 from tests.conftest import REPOSITORY
 
@@ -17,6 +18,7 @@ TYPES: dict[str, type[Settings]] = {
     "train": TrainSettings,
     "evaluate": EvaluateSettings,
     "ensemble": EnsembleSettings,
+    "visualize": VisualizeSettings,
 }
 CONFS = sorted((REPOSITORY / "conf").rglob("*.yaml"))
 

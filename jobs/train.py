@@ -75,6 +75,7 @@ def make_trainer(
         device=device,
         checkpoints=folder / "checkpoints",
         about={"settings": settings.shown(), "dataset_digest": manifest.digest},
+        loss=model.loss,
     )
 
 

@@ -4,9 +4,13 @@ from collections.abc import Callable
 
 from torch import nn
 
-from models.lenet import lenet5_modern
+from models.lenet import lenet5, lenet5_map, lenet5_modern
 
-_NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"lenet5_modern": lenet5_modern}
+_NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {
+    "lenet5": lenet5,
+    "lenet5_map": lenet5_map,
+    "lenet5_modern": lenet5_modern,
+}
 
 
 def names() -> list[str]:

@@ -23,6 +23,7 @@ from pipelines.config.train import (
     TrainSettings,
 )
 from pipelines.config.transforms import (
+    Affine,
     CentreCrop,
     ColourJitter,
     MultiScale,
@@ -38,6 +39,7 @@ from pipelines.config.transforms import (
 )
 
 __all__ = [
+    "Affine",
     "AugmentSettings",
     "CentreCrop",
     "ColourJitter",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from models.classifier import Loss
 from pipelines.config import TrainSettings
 
 _MIXING = 3
@@ -33,14 +34,12 @@ class Mixed:
         """Of the largest share: what training's top-1 error is against."""
         return self.shares[0][1]
 
-    def loss(self, logits: Tensor, label_smoothing: float) -> Tensor:
-        """Mean cross-entropy against the labels, each counted by its share.
+    def loss(self, logits: Tensor, label_smoothing: float, loss: Loss = cross_entropy) -> Tensor:
+        """The mean loss against the labels, each counted by its share.
 
         label_smoothing: what a label gives up to all classes evenly (Szegedy et al. 2016, section 7).
         """
-        losses = [
-            share * cross_entropy(logits, labels, label_smoothing=label_smoothing) for share, labels in self.shares
-        ]
+        losses = [share * loss(logits, labels, label_smoothing=label_smoothing) for share, labels in self.shares]
         return torch.stack(losses).sum()
 
 

@@ -83,7 +83,7 @@ class LeNet5(nn.Sequential):
         return (pull + torch.cat([of_rubbish, scores], 1).logsumexp(1)).mean()
 
 
-def lenet5(num_classes: int, in_channels: int) -> nn.Module:
+def lenet5(num_classes: int, in_channels: int, *, competition: bool = False) -> nn.Module:
     """LeNet-5 as published: section II.B, Fig. 2 and Table I, 60,000 trainable parameters, 340,908 connections.
 
     Scores are minus the squared distances between F6 and each class's code, so that the largest is the nearest; the
@@ -92,17 +92,11 @@ def lenet5(num_classes: int, in_channels: int) -> nn.Module:
     Deviations: the codes of `models/rbf.py` are drawn in the manner of Fig. 3, not copied from it. Pixels have mean 0
     and variance 1 over the dataset; the paper has -0.1 for background and 1.175 for ink, for about the same. The
     optimizer is whatever trains it; the paper's is stochastic diagonal Levenberg-Marquardt.
+
+    competition: the maximum a posteriori criterion of Eq. 9 as the loss, which also pushes other classes' codes away.
+    The paper gives no value for the penalty j of its rubbish class; it is 10 here.
     """
-    return LeNet5(_published(num_classes, in_channels))
-
-
-def lenet5_map(num_classes: int, in_channels: int) -> nn.Module:
-    """`lenet5` trained by the maximum a posteriori criterion of Eq. 9: it also pushes the codes of other classes away.
-
-    The paper gives no value for the penalty j of its rubbish class; it is 10 here. What is nearer than that to its
-    own code is hardly pulled any further.
-    """
-    return LeNet5(_published(num_classes, in_channels), rubbish=10.0)
+    return LeNet5(_published(num_classes, in_channels), rubbish=10.0 if competition else None)
 
 
 def _published(num_classes: int, in_channels: int) -> OrderedDict[str, nn.Module]:

@@ -57,8 +57,9 @@ def make_trainer(
     folder: Path,
 ) -> Trainer:
     """Network, data and optimizer wired together; it logs nowhere yet."""
+    height, width = train.examples(2, settings.epochs - 1).shape[1:3]
     torch.manual_seed(settings.seed)
-    model = make_classifier(settings.model.name, manifest)
+    model = make_classifier(settings.model, manifest, (height, width))
     for loader in (train, val):  # a mistake shows now, not after the first epoch
         for epoch in (0, settings.epochs - 1) if settings.loader.progressive else (0,):
             check_fits(model, loader.examples(2, epoch), settings.model.name, f"loader.{loader.split}_transforms")
@@ -74,7 +75,11 @@ def make_trainer(
         settings=settings,
         device=device,
         checkpoints=folder / "checkpoints",
-        about={"settings": settings.shown(), "dataset_digest": manifest.digest},
+        about={
+            "settings": settings.shown(),
+            "dataset_digest": manifest.digest,
+            "input_size": [height, width],
+        },
         loss=model.loss,
     )
 

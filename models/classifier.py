@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from models.heads import Outputs
+
 
 class Loss(Protocol):
     """What training minimises: scores (N, classes) and labels (N,) to the mean over the batch."""
@@ -34,10 +36,10 @@ class Classifier(nn.Module):
         _fold(self)
         self.register_load_state_dict_post_hook(_fold)  # type: ignore[no-untyped-call]  # torch left it untyped
 
-    def forward(self, images_NHWC: Tensor) -> Tensor:
-        """Stored images (N, H, W, C) to logits (N, classes); see `normalised`."""
-        logits: Tensor = self.network(self.normalised(images_NHWC))
-        return logits
+    def forward(self, images_NHWC: Tensor) -> Outputs:
+        """Stored images (N, H, W, C) to logits (N, classes), in training perhaps to several heads; see `normalised`."""
+        outputs: Outputs = self.network(self.normalised(images_NHWC))
+        return outputs
 
     @property
     def loss(self) -> Loss:

@@ -1,7 +1,7 @@
 """Settings of jobs/train.py."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,7 +12,12 @@ from pipelines.config.tracking import TrackingSettings
 
 class ModelSettings(Settings):
     name: str
-    """One of models.names(), such as lenet5_modern. Classes and channels come from the dataset."""
+    """One of models.names(), such as lenet5_modern. Classes, channels and input size come from the dataset's images."""
+    options: dict[str, Any] = Field({})
+    """What to change of the network. lenet5: competition (of the classes, in its loss). alexnet, alexnet_two_tower,
+    zfnet, zfnet_large: dropout. vgg_a to vgg_e: dropout, batch_norm. googlenet: dropout, auxiliary, auxiliary_dropout.
+    fully_connected: hidden (a list of units), bias, dropout. Dropouts are shares of outputs, the paper's if not given;
+    0 is to do without. See the network's file in models/."""
 
 
 class OptimizerSettings(Settings):

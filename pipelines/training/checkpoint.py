@@ -33,7 +33,7 @@ class Checkpoint:
     generator: torch.Tensor
     """State of torch's default generator."""
     about: dict[str, Any]
-    """What was trained: settings, dataset digest, classes, channels; JSON types only."""
+    """What was trained: settings, dataset digest, input size; JSON types only."""
 
     def to_bytes(self) -> bytes:
         buffer = io.BytesIO()

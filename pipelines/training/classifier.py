@@ -5,15 +5,21 @@ from torch import Tensor
 
 import models
 from models.classifier import Classifier
-from pipelines.config import InputError
+from pipelines.config import InputError, ModelSettings
 from pipelines.dataset.manifest import Manifest
 from pipelines.training.checkpoint import Checkpoint
 
 
-def make_classifier(network: str, manifest: Manifest) -> Classifier:
-    """With fresh weights, for the classes and channels of the dataset; an InputError if there is no such network."""
+def make_classifier(settings: ModelSettings, manifest: Manifest, input_size: tuple[int, int] | None) -> Classifier:
+    """With fresh weights, for the classes and channels of the dataset.
+
+    input_size: (height, width) of the images, the paper's if None.
+    Raises InputError if there is no such network or option, or its layers have no place in images of that size.
+    """
     try:
-        built = models.create(network, len(manifest.classes), manifest.channels)
+        built = models.create(settings.name, len(manifest.classes), manifest.channels, input_size, **settings.options)
+    except models.SizeError as error:
+        raise InputError(f"{error} (change their size with loader.train_transforms)") from None
     except ValueError as error:
         raise InputError(str(error)) from None
     return Classifier(built, manifest.statistics.mean, manifest.statistics.std)
@@ -36,6 +42,7 @@ def restore_classifier(checkpoint: Checkpoint, manifest: Manifest, run: str) -> 
     """With the weights of `run`'s checkpoint; an InputError if it was trained on another dataset."""
     if checkpoint.about["dataset_digest"] != manifest.digest:
         raise InputError(f"{run} was trained on another dataset than this one (digests differ); name other runs=[…]")
-    model = make_classifier(checkpoint.about["settings"]["model"]["name"], manifest)
+    settings = ModelSettings.model_validate(checkpoint.about["settings"]["model"])
+    model = make_classifier(settings, manifest, checkpoint.about.get("input_size"))
     model.load_state_dict(checkpoint.model)
     return model

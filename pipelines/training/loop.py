@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from models.classifier import Loss
+from models.heads import main_logits
 from pipelines.config import InputError, TrainSettings
 from pipelines.training.checkpoint import Checkpoint, newest_good, save
 from pipelines.training.mixing import Mix
@@ -58,7 +59,7 @@ class Trainer:
     """One training: what is trained, on what, by whom. `fit` runs it."""
 
     model: nn.Module
-    """Stored or mixed images to logits, on `device`."""
+    """Stored or mixed images to logits, in training perhaps to several heads (models/heads.py), on `device`."""
     optimizer: Optimizer
     """Already shared between the workers."""
     loader: TrainLoader
@@ -100,12 +101,12 @@ class Trainer:
             lr = self.settings.optimizer.lr * lr_factor(self.settings.schedule, step, steps, self.settings.epochs)
             set_lr(self.optimizer, lr)
             mixed = self.mix(batch.images, batch.labels, step)
-            logits = self.model(mixed.images)
-            loss = mixed.loss(logits, self.settings.label_smoothing, self.loss)
+            outputs = self.model(mixed.images)
+            loss = mixed.loss(outputs, self.settings.label_smoothing, self.loss)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
-            recent_sums += _sums(loss, logits, mixed.labels)
+            recent_sums += _sums(loss, main_logits(outputs), mixed.labels)
             if (step + 1) % log_every == 0 or step + 1 == (epoch + 1) * steps:
                 recent = self.workers.sum(recent_sums.cpu())
                 self.log.log_metrics(_averages(recent, "step") | {"learning_rate": lr}, step=step + 1)

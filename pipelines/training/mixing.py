@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from models.classifier import Loss
+from models.heads import Outputs, heads_of
 from pipelines.config import TrainSettings
 
 _MIXING = 3
@@ -34,12 +35,16 @@ class Mixed:
         """Of the largest share: what training's top-1 error is against."""
         return self.shares[0][1]
 
-    def loss(self, logits: Tensor, label_smoothing: float, loss: Loss = cross_entropy) -> Tensor:
-        """The mean loss against the labels, each counted by its share.
+    def loss(self, outputs: Outputs, label_smoothing: float, loss: Loss = cross_entropy) -> Tensor:
+        """The mean loss against the labels, each counted by its share, summed over heads by their weight.
 
         label_smoothing: what a label gives up to all classes evenly (Szegedy et al. 2016, section 7).
         """
-        losses = [share * loss(logits, labels, label_smoothing=label_smoothing) for share, labels in self.shares]
+        losses = [
+            head.weight * share * loss(head.logits, labels, label_smoothing=label_smoothing)
+            for head in heads_of(outputs)
+            for share, labels in self.shares
+        ]
         return torch.stack(losses).sum()
 
 

@@ -145,7 +145,7 @@ def test_a_networks_own_loss_is_what_is_minimised_and_logged(tmp_path, changes):
         scores, smoothing = model(mixed.images), ours.settings.label_smoothing
         loss = sum(share * squared(scores, labels, label_smoothing=smoothing) for share, labels in mixed.shares)
         loss.backward()
-        losses.append(float(loss))
+        losses.append(loss.item())
         optimizer.step()
     torch.testing.assert_close(ours.model.state_dict(), model.state_dict())
     assert ours.log.curve("train_loss")[1] == pytest.approx(sum(losses) / 5)

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from models.classifier import Classifier
+from models.heads import Head
 from pipelines.config import TrainSettings
 from pipelines.training.mixing import CutMix, Mixed, Mixing, MixUp, box, make_mix
 
@@ -182,3 +183,10 @@ def test_the_loss_is_cross_entropy_with_shared_and_smoothed_labels(share, smooth
         expected -= (target * log_p[row]).sum() / 9
     mixed = Mixed(torch.empty(0), ((share, labels), (1 - share, others)))
     assert float(mixed.loss(logits, smoothing)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_every_heads_loss_counts_by_its_weight():
+    first, second = torch.randn(3, 4), torch.randn(3, 4)
+    mixed = Mixed(torch.empty(0), ((0.75, torch.tensor([0, 1, 2])), (0.25, torch.tensor([3, 2, 1]))))
+    expected = mixed.loss(first, 0.1) + 0.3 * mixed.loss(second, 0.1)
+    torch.testing.assert_close(mixed.loss((Head(1.0, first), Head(0.3, second)), 0.1), expected)

@@ -83,6 +83,7 @@ def make_trainer(
             "dataset_digest": manifest.digest,
             "input_size": [height, width],
         },
+        loss=model.loss,
     )
 
 

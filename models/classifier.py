@@ -1,11 +1,19 @@
 """A network together with what must be done to stored pixels before it: what is trained, saved and served."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from models.heads import Outputs
+
+
+class Loss(Protocol):
+    """What training minimises: scores (N, classes) and labels (N,) to the mean over the batch."""
+
+    def __call__(self, scores: Tensor, labels: Tensor, /, *, label_smoothing: float) -> Tensor: ...
 
 
 class Classifier(nn.Module):
@@ -32,6 +40,12 @@ class Classifier(nn.Module):
         """Stored images (N, H, W, C) to logits (N, classes), in training perhaps to several heads; see `normalised`."""
         outputs: Outputs = self.network(self.normalised(images_NHWC))
         return outputs
+
+    @property
+    def loss(self) -> Loss:
+        """The network's own, if it has a method `loss`, else the cross-entropy of its scores."""
+        own: Loss = getattr(self.network, "loss", cross_entropy)
+        return own
 
     def normalised(self, images_NHWC: Tensor) -> Tensor:
         """(pixel / 255 - mean) / std as (N, C, H, W), stored channels last.

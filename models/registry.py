@@ -15,11 +15,12 @@ from models import resnet, vgg
 from models.alexnet import alexnet, alexnet_two_tower
 from models.fully_connected import fully_connected
 from models.googlenet import googlenet
-from models.lenet import lenet5_modern
+from models.lenet import lenet5, lenet5_modern
 from models.sizes import Size, SizeError
 from models.zfnet import zfnet, zfnet_large
 
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "lenet5": lenet5,
     "lenet5_modern": lenet5_modern,
     "alexnet": alexnet,
     "alexnet_two_tower": alexnet_two_tower,

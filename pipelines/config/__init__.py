@@ -24,6 +24,7 @@ from pipelines.config.train import (
     TrainSettings,
 )
 from pipelines.config.transforms import (
+    Affine,
     CentreCrop,
     ColourJitter,
     MultiScale,
@@ -40,6 +41,7 @@ from pipelines.config.transforms import (
 from pipelines.config.visualize import VisualizeSettings
 
 __all__ = [
+    "Affine",
     "AugmentSettings",
     "CentreCrop",
     "ColourJitter",

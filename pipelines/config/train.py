@@ -14,10 +14,10 @@ class ModelSettings(Settings):
     name: str
     """One of models.names(), such as lenet5_modern. Classes, channels and input size come from the dataset's images."""
     options: dict[str, Any] = Field({})
-    """What to change of the network. alexnet, alexnet_two_tower, zfnet, zfnet_large: dropout. vgg_a to vgg_e: dropout,
-    batch_norm. googlenet: dropout, auxiliary, auxiliary_dropout. fully_connected: hidden (a list of units), bias,
-    dropout. Dropouts are shares of outputs, the paper's if not given; 0 is to do without. See the network's file in
-    models/."""
+    """What to change of the network. lenet5: competition (of the classes, in its loss). alexnet, alexnet_two_tower,
+    zfnet, zfnet_large: dropout. vgg_a to vgg_e: dropout, batch_norm. googlenet: dropout, auxiliary, auxiliary_dropout.
+    fully_connected: hidden (a list of units), bias, dropout. Dropouts are shares of outputs, the paper's if not given;
+    0 is to do without. See the network's file in models/."""
 
 
 class OptimizerSettings(Settings):

@@ -51,6 +51,26 @@ class RandomResizedCrop(Settings):
         return self
 
 
+class Affine(Settings):
+    kind: Literal["affine"]
+    translation: float = Field(0, ge=0, le=1)
+    """Largest shift across, and largest down, as a share of the image's side."""
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Smallest and largest factor of both sides."""
+    squeeze: float = Field(0, ge=0, lt=1)
+    """Largest share by which one side grows while the other shrinks by as much."""
+    shear: float = Field(0, ge=0, le=1)
+    """Largest slant: pixels across for each pixel down."""
+    border: int = Field(0, ge=0, le=255)
+    """Grey level of what comes in from outside the image."""
+
+    @model_validator(mode="after")
+    def _range(self) -> "Affine":
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"affine: scale {self.scale} must rise from above 0")
+        return self
+
+
 class Resize(Settings):
     kind: Literal["resize"]
     size: int = Field(ge=1)
@@ -107,6 +127,7 @@ Transform = Annotated[
     | RandomCrop
     | RandomFlip
     | RandomResizedCrop
+    | Affine
     | Resize
     | ScaleJitter
     | MultiScale

@@ -12,9 +12,10 @@ import numpy as np
 from typing_extensions import Buffer
 
 from pipelines.config import Transform
+from pipelines.images.build import build
 from pipelines.images.codec import Image, decode, decode_region
 from pipelines.images.regions import Region
-from pipelines.images.steps import Crop, Floats, PrincipalComponents, Sizes, Step, TenCrop, build
+from pipelines.images.steps import Crop, Floats, PrincipalComponents, Sizes, Step, TenCrop
 
 
 @dataclass(frozen=True)

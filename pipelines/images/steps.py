@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.config import InputError, Settings
+from pipelines.config import InputError
 from pipelines.config import transforms as configured
 from pipelines.images.codec import Image
 from pipelines.images.regions import Region
@@ -21,13 +21,14 @@ from pipelines.images.transforms import (
     pad,
     part,
     resample,
-    resize,
     shift_colours,
     shorter_side_to,
     ten_crop,
+    warp,
 )
 
 Floats = NDArray[np.float64]
+Matrix = tuple[tuple[float, float, float], ...]
 Sizes = NDArray[np.int64]
 """(N, 2): heights and widths in pixels."""
 
@@ -192,6 +193,37 @@ class RandomFlip(Step):
         return parameters
 
 
+class Affine(Step):
+    """The distortions of LeCun et al. 1998, section III.C: translations, scaling, squeezing and horizontal shearing.
+
+    Parameters: the matrix of `transforms.warp`. An image is squeezed and scaled, then sheared, then moved. Each amount
+    is drawn evenly from its range; of scale and squeeze, which are factors, the logarithm is.
+    """
+
+    draws = 5
+
+    def __init__(self, settings: configured.Affine) -> None:
+        self._settings = settings
+        self._log_scale = np.log(settings.scale)
+
+    def draw(self, uniforms: Floats, sizes: Sizes) -> tuple[list[Matrix], Sizes]:
+        settings, (low, high) = self._settings, self._log_scale
+        down, across, shear, squeeze = (2 * uniforms[:, :4] - 1).T
+        scale, wider = np.exp(low + (high - low) * uniforms[:, 4]), (1 + settings.squeeze) ** squeeze
+        matrices = np.zeros((len(sizes), 2, 3))
+        matrices[:, 0, 0] = scale * wider
+        matrices[:, 1, 1] = scale / wider
+        matrices[:, 0, 1] = settings.shear * shear * matrices[:, 1, 1]
+        matrices[:, :, 2] = settings.translation * np.stack([across, down], 1) * sizes[:, ::-1]
+        return [tuple(map(tuple, matrix)) for matrix in matrices.tolist()], sizes
+
+    def apply(self, pixels: Image, parameters: Matrix, out: Image | None = None) -> Image:
+        return warp(pixels, parameters, self._settings.border, out)
+
+    def changes(self, parameters: Matrix) -> bool:
+        return parameters != ((1, 0, 0), (0, 1, 0))
+
+
 class ShorterSide(Step):
     """Parameters: (height, width) of the result. The shorter side is the same for all, or drawn from a list.
 
@@ -268,28 +300,3 @@ class TenCrop(Step):
 
     def apply(self, pixels: Image, parameters: None, out: Image | None = None) -> Image:
         return ten_crop(pixels, self._size, out)
-
-
-_BUILD: dict[type[Settings], Callable[[Any], list[Step]]] = {
-    configured.Pad: lambda settings: [Pad(settings.size)],
-    configured.CentreCrop: lambda settings: [CentreCrop(settings)],
-    configured.RandomCrop: lambda settings: [
-        *([Pad(border=settings.padding)] if settings.padding else []),
-        RandomCrop(settings),
-    ],
-    configured.RandomFlip: lambda settings: [RandomFlip(settings)],
-    configured.RandomResizedCrop: lambda settings: [RandomResizedCrop(settings)],
-    configured.Resize: lambda settings: [ShorterSide([settings.size], resize)],
-    configured.ScaleJitter: lambda settings: [ShorterSide(range(settings.low, settings.high + 1), resample)],
-    configured.MultiScale: lambda settings: [ShorterSide(settings.sizes, resample)],
-    configured.ColourJitter: lambda settings: [ColourJitter(settings)],
-    configured.TenCrop: lambda settings: [TenCrop(settings)],
-}
-
-
-def build(transform: configured.Transform, components: PrincipalComponents | None) -> list[Step]:
-    """The steps that one entry of a configuration's list of transforms stands for."""
-    if isinstance(transform, configured.PcaLighting):
-        assert components is not None, "whoever reads pca_lighting has a dataset's statistics"
-        return [PcaLighting(transform, components)]
-    return _BUILD[type(transform)](transform)

@@ -74,6 +74,28 @@ def flip(pixels: Image, out: Image | None = None) -> Image:
     return _with_channels(cv2.flip(pixels, 1, dst=_dst(out)), pixels, out)
 
 
+def warp(pixels: Image, matrix: tuple[tuple[float, float, float], ...], border: int, out: Image | None = None) -> Image:
+    """The image moved by a planar affine transformation, linearly interpolated; its size stays.
+
+    matrix: two rows that take (across, down, 1), counted from the centre of the image, to where that pixel goes.
+    border: the grey level of what comes in from outside.
+    """
+    height, width, channels = pixels.shape
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    about_corner = np.array(matrix, np.float64)
+    about_corner[:, 2] += centre - about_corner[:, :2] @ centre
+    moved = cv2.warpAffine(
+        pixels,
+        about_corner,
+        (width, height),
+        dst=_dst(out),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=[border] * channels,
+    )
+    return _with_channels(moved, pixels, out)
+
+
 def ten_crop(pixels: Image, size: int, out: Image | None = None) -> Image:
     """(10, size, size, C): corners and centre, then the same of the mirrored image.
 

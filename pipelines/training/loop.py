@@ -8,8 +8,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
+from models.classifier import Loss
 from models.heads import main_logits
 from pipelines.config import InputError, TrainSettings
 from pipelines.training.checkpoint import Checkpoint, newest_good, save
@@ -72,6 +74,8 @@ class Trainer:
     about: dict[str, Any]
     """Kept in every checkpoint: see Checkpoint.about."""
     log: MetricLog = field(default_factory=SilentLog)
+    loss: Loss = cross_entropy
+    """What is minimised, of the model's logits."""
 
     def fit(self) -> int:
         """Train from the newest good checkpoint, or from the start, to the last epoch; how many epochs that took."""
@@ -98,7 +102,7 @@ class Trainer:
             set_lr(self.optimizer, lr)
             mixed = self.mix(batch.images, batch.labels, step)
             outputs = self.model(mixed.images)
-            loss = mixed.loss(outputs, self.settings.label_smoothing)
+            loss = mixed.loss(outputs, self.settings.label_smoothing, self.loss)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()

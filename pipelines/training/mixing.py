@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from models.classifier import Loss
 from models.heads import Outputs, heads_of
 from pipelines.config import TrainSettings
 
@@ -34,13 +35,13 @@ class Mixed:
         """Of the largest share: what training's top-1 error is against."""
         return self.shares[0][1]
 
-    def loss(self, outputs: Outputs, label_smoothing: float) -> Tensor:
-        """Mean cross-entropy against the labels, each counted by its share, summed over heads by their weight.
+    def loss(self, outputs: Outputs, label_smoothing: float, loss: Loss = cross_entropy) -> Tensor:
+        """The mean loss against the labels, each counted by its share, summed over heads by their weight.
 
         label_smoothing: what a label gives up to all classes evenly (Szegedy et al. 2016, section 7).
         """
         losses = [
-            head.weight * share * cross_entropy(head.logits, labels, label_smoothing=label_smoothing)
+            head.weight * share * loss(head.logits, labels, label_smoothing=label_smoothing)
             for head in heads_of(outputs)
             for share, labels in self.shares
         ]

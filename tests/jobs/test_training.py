@@ -70,7 +70,7 @@ def _kill_after_epochs(epochs, command, place):
 
 def test_a_mistake_of_one_setting_ends_all_workers_with_its_message(place):
     printed = call(*place.train_command(2, "model.name=lenet6"), status=1)  # horovodrun's own status
-    assert "error: model.name = 'lenet6': no such network; there are lenet5_modern" in printed
+    assert "error: model.name = 'lenet6': no such network; there are lenet5, lenet5_modern" in printed
 
 
 def test_a_mistake_about_validation_shows_before_training_starts(place):

@@ -1,5 +1,8 @@
+import re
+
 import pytest
 
+import models
 from pipelines.command_line import explain, parse, run
 from pipelines.config import (
     EnsembleSettings,
@@ -34,6 +37,26 @@ def conf(tmp_path):
 def test_every_conf_loads_and_opens_with_the_command_that_runs_it(path):
     parse(TYPES[path.parent.name], [str(path)])
     assert f"jobs/{path.parent.name}.py conf/{path.parent.name}/{path.name}" in path.read_text()
+
+
+TRAININGS = [path for path in CONFS if path.parent.name == "train"]
+
+
+@pytest.mark.parametrize("path", TRAININGS, ids=lambda path: path.stem)
+def test_every_training_names_a_network_there_is_and_says_what_it_should_reach(path):
+    assert parse(TrainSettings, [str(path)]).model.name in models.names()
+    (said,) = re.findall(r"Published, not measured here|Measured \d{4}-\d\d-\d\d|should reach", _heading(path))
+    assert said
+
+
+def _heading(path):
+    lines = path.read_text().splitlines()
+    return " ".join(line[1:].strip() for line in lines if line.startswith("#"))
+
+
+def test_every_network_of_a_paper_has_a_training():
+    trained = {parse(TrainSettings, [str(path)]).model.name for path in TRAININGS}
+    assert set(models.names()) - trained == {"fully_connected"}
 
 
 def test_there_are_confs_for_every_job():

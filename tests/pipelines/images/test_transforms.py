@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from pipelines.config import (
+    Affine,
     CentreCrop,
     ColourJitter,
     InputError,
@@ -14,7 +15,7 @@ from pipelines.config import (
 )
 from pipelines.images.augmentation import Augmentation
 from pipelines.images.steps import PrincipalComponents
-from pipelines.images.transforms import resize
+from pipelines.images.transforms import resize, warp
 
 
 def image(height, width):
@@ -123,6 +124,102 @@ def test_random_resized_crop_of_an_image_too_narrow_takes_the_middle():
 def test_scale_jitter_gives_every_shorter_side_in_its_range():
     sides = {apply(ScaleJitter(kind="scale_jitter", low=6, high=9), image(12, 18), seed).shape for seed in range(100)}
     assert sides == {(6, 9, 3), (7, 10, 3), (8, 12, 3), (9, 14, 3)}
+
+
+# --- affine distortions -------------------------------------------------------------------------
+
+
+def affine(**settings):
+    return Augmentation([Affine(kind="affine", **settings)])
+
+
+def matrices(count=500, side=28, **settings):
+    """(count, 2, 3): what was drawn."""
+    augmentation, draws = affine(**settings), np.random.default_rng(0)
+    drawn = augmentation.draw(draws.random((count, augmentation.draws)), np.full((count, 2), side))
+    return np.array([drawn.of(index)[0][1] for index in range(count)])
+
+
+def test_an_affine_distortion_of_nothing_changes_nothing():
+    assert (affine()(image(7, 9), np.random.default_rng(0)) == image(7, 9)).all()
+    assert not affine().steps[0].changes(tuple(map(tuple, matrices(1)[0])))
+
+
+def by_definition(pixels, matrix, border):
+    """Each pixel of the result, looked up where it came from, linearly between four pixels."""
+    height, width, _ = pixels.shape
+    around = np.pad(pixels.astype(float), ((1, 1), (1, 1), (0, 0)), constant_values=border)
+    back, shift = np.linalg.inv(matrix[:, :2]), matrix[:, 2]
+    result = np.full(pixels.shape, float(border))
+    for row, column in np.ndindex(height, width):
+        centred = np.array([column - (width - 1) / 2, row - (height - 1) / 2])
+        across, down = back @ (centred - shift) + [(width - 1) / 2, (height - 1) / 2]
+        left, top = int(np.floor(across)), int(np.floor(down))
+        if -1 <= left < width and -1 <= top < height:
+            share_x, share_y = across - left, down - top
+            four = around[top + 1 : top + 3, left + 1 : left + 3]
+            weights = np.outer([1 - share_y, share_y], [1 - share_x, share_x])
+            result[row, column] = (four * weights[:, :, None]).sum((0, 1))
+    return result
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("border", [0, 200])
+def test_an_image_is_moved_as_its_matrix_says_and_the_border_comes_in(channels, border):
+    pixels = np.random.default_rng(1).integers(0, 256, (11, 8, channels), np.uint8)
+    for matrix in matrices(10, 8, translation=0.2, scale=(0.8, 1.2), squeeze=0.2, shear=0.3):
+        moved = warp(pixels, tuple(map(tuple, matrix)), border)
+        assert moved.dtype == np.uint8
+        expected = by_definition(pixels, matrix, border)
+        assert np.abs(moved - expected).max() < 255 * 2 / 32 + 1  # OpenCV places pixels to 1/32
+
+
+def test_translations_reach_their_share_of_either_side_and_whole_ones_lose_nothing():
+    moved = matrices(translation=0.1)
+    assert (moved[:, :, :2] == np.eye(2)).all()
+    assert np.abs(moved[:, :, 2]).max(0) == pytest.approx([2.8, 2.8], abs=0.05)
+    assert np.abs(moved[:, :, 2].mean(0)).max() < 0.25
+    assert abs(np.corrcoef(moved[:, 0, 2], moved[:, 1, 2])[0, 1]) < 0.15
+    pixels = image(6, 6)
+    right_and_up = warp(pixels, ((1, 0, 2), (0, 1, -1)), 0)
+    assert (right_and_up[:5, 2:] == pixels[1:, :4]).all()
+    assert right_and_up[5].sum() == right_and_up[:, :2].sum() == 0
+
+
+def test_scaling_keeps_the_shape_and_squeezing_the_area():
+    scaled = matrices(scale=(0.8, 1.25))
+    assert (scaled[:, 0, 0] == scaled[:, 1, 1]).all()
+    assert (scaled[:, 0, 0].min(), scaled[:, 0, 0].max()) == pytest.approx((0.8, 1.25), rel=0.01)
+    assert np.median(scaled[:, 0, 0]) == pytest.approx(1, abs=0.03)
+    squeezed = matrices(squeeze=0.25)
+    assert squeezed[:, 0, 0] * squeezed[:, 1, 1] == pytest.approx(1)
+    assert (squeezed[:, 0, 0].min(), squeezed[:, 0, 0].max()) == pytest.approx((0.8, 1.25), rel=0.01)
+
+
+def test_shearing_moves_rows_sideways_by_how_far_they_are_from_the_middle():
+    sheared = matrices(shear=0.3)
+    assert (sheared[:, 1] == [0, 1, 0]).all()
+    assert (sheared[:, 0, 1].min(), sheared[:, 0, 1].max()) == pytest.approx((-0.3, 0.3), abs=0.01)
+    upright = np.zeros((9, 9, 1), np.uint8)
+    upright[:, 4] = 255
+    slanted = warp(upright, ((1, 0.5, 0), (0, 1, 0)), 0)
+    assert slanted[::2, :, 0].argmax(1).tolist() == [2, 3, 4, 5, 6]
+
+
+def test_affine_distortions_write_where_they_are_told_to():
+    pixels, augmentation = image(7, 9), affine(translation=0.2, shear=0.2)
+    out = np.zeros_like(pixels)
+    drawn = augmentation.draw(np.full((1, 5), 0.9), np.array([[7, 9]]))
+    drawn.apply(0, pixels, out)
+    step, parameters = drawn.of(0)[0]
+    assert (out == warp(pixels, parameters, 0)).all()
+    assert step.apply(pixels, parameters, out) is out
+
+
+@pytest.mark.parametrize("scale", [(1.1, 0.9), (0, 1)])
+def test_a_scale_that_does_not_rise_from_above_0_is_refused(scale):
+    with pytest.raises(ValueError, match="must rise from above 0"):
+        Affine(kind="affine", scale=scale)
 
 
 # --- colours ------------------------------------------------------------------------------------

@@ -125,6 +125,32 @@ def test_with_mixing_and_smoothing_they_are_those_of_a_plain_loop_that_mixes_and
     torch.testing.assert_close(ours.model.state_dict(), model.state_dict())
 
 
+def squared(scores, labels, *, label_smoothing):
+    """A loss of a network's own."""
+    return (scores - label_smoothing - nn.functional.one_hot(labels, 2)).square().mean()
+
+
+@pytest.mark.parametrize("changes", [{}, MIXED], ids=["plain", "mixed"])
+def test_a_networks_own_loss_is_what_is_minimised_and_logged(tmp_path, changes):
+    ours = trainer(tmp_path, epochs=1, schedule={"kind": "constant"}, **changes)
+    ours.loss = squared
+    ours.fit()
+    torch.manual_seed(0)
+    model = Net()
+    optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+    mix, losses = make_mix(ours.settings), []
+    for step, batch in enumerate(Batches().epoch(0)):
+        mixed = mix(batch.images, batch.labels, step)
+        optimizer.zero_grad()
+        scores, smoothing = model(mixed.images), ours.settings.label_smoothing
+        loss = sum(share * squared(scores, labels, label_smoothing=smoothing) for share, labels in mixed.shares)
+        loss.backward()
+        losses.append(loss.item())
+        optimizer.step()
+    torch.testing.assert_close(ours.model.state_dict(), model.state_dict())
+    assert ours.log.curve("train_loss")[1] == pytest.approx(sum(losses) / 5)
+
+
 @pytest.mark.parametrize("mixing", [{"mixup_alpha": 0.4}, {"cutmix_alpha": 1.0}, {}], ids=str)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_training_runs_with_each_way_of_mixing_and_learns_other_weights(tmp_path, mixing, smoothing):

@@ -80,7 +80,7 @@ class _Watch(TorchFunctionMode):
         self._write(_Call("", nn.Identity()), Operation("pad", "INPUT"), image)
         for path, module in network.named_modules():
             module.register_forward_pre_hook(lambda module, _, path=path: self._enter(path, module))
-            module.register_forward_hook(lambda module, _, output: self._leave(output))
+            module.register_forward_hook(lambda module, given, output: self._leave(given, output))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
@@ -91,10 +91,12 @@ class _Watch(TorchFunctionMode):
     def _enter(self, path: str, module: nn.Module) -> None:
         self._calls.append(_Call(path, module))
 
-    def _leave(self, output: Any) -> None:
+    def _leave(self, given: Any, output: Any) -> None:
         call = self._calls.pop()
-        if _is_one_row(call.module):
-            self._write(call, _merged(call), next(_tensors(output)))
+        result, leaf = next(_tensors(output)), next(call.module.children(), None) is None
+        arithmetic = leaf and not call.operations and result.numel() != next(_tensors(given)).numel()
+        if _is_one_row(call.module) or arithmetic:  # such as LeNet-5's distances to fixed codes
+            self._write(call, _merged(call), result)
 
     def _record(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], output: Any) -> None:
         inputs = [tensor for tensor in _tensors((args, kwargs)) if id(tensor) in self._tensors]

@@ -15,6 +15,7 @@ from pipelines.dataset import columns
 from pipelines.dataset.manifest import (
     FILE_NAME,
     FORMAT_VERSION,
+    SPLITS,
     Manifest,
     SplitName,
     content_digest,
@@ -150,7 +151,7 @@ def _add_petastorm_metadata(
 
 def _remove_unfinished(folder: Location) -> None:
     """What executors that were killed left."""
-    for split in ("train", "val"):
+    for split in SPLITS:
         for info in (folder / split).files():
             if info.base_name.endswith(".tmp"):
                 (folder / split / info.base_name).remove()
@@ -212,8 +213,7 @@ def _manifest(
     records: Sequence[FileRecord],
     rejects: Sequence[dict[str, str]],
 ) -> Manifest:
-    names: tuple[SplitName, ...] = ("train", "val")
-    splits = {name: split_of(_of(records, name), len(listing.classes)) for name in names}
+    splits = {name: split_of(_of(records, name), len(listing.classes)) for name in SPLITS}
     return Manifest(
         version=version,
         digest=content_digest(splits),

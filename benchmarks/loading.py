@@ -12,24 +12,23 @@ epoch costs. Progress goes to stderr.
 """
 
 import argparse
-import itertools
 import json
 import os
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow.parquet as pq
-from torch import Tensor
 
 from benchmarks.loading_memory import first_batch_s, memory, print_memory, print_resume
 from benchmarks.loading_peers import PEERS, RATIO, SCALE, SIDE, Epoch, measure, timed
@@ -139,16 +138,16 @@ def apart(function: Callable[..., T], *arguments: object) -> T:
 
 
 def _ours(setting: Setting, interpolation: str = "linear") -> Result:
-    def start() -> Epoch:
-        loader, numbers = setting.loader(interpolation), itertools.count()
+    with ExitStack() as stack:
 
-        def epoch() -> Iterator[Tensor]:
-            with closing(loader.epoch(next(numbers))) as batches:
-                yield from (batch.images for batch in batches)
+        def start() -> Epoch:
+            loader = setting.loader(interpolation)
+            epochs = range(3)  # one to warm up, one that is timed, and one that begins while that one ends
+            batches = stack.enter_context(closing(loader.epochs(epochs)))
+            images = (batch.images for batch in batches)
+            return lambda: islice(images, loader.steps_per_epoch)
 
-        return epoch
-
-    return _result(measure(start, 1))
+        return _result(measure(start, 1))
 
 
 def bare_pool(setting: Setting) -> Result:

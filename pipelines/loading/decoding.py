@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from time import perf_counter
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -59,6 +60,20 @@ class UnderWay:
         """Begin no more of it."""
         for task in self.tasks:
             task.cancel()
+
+
+@dataclass(frozen=True)
+class Broken:
+    """What comes in place of a batch that cannot be made."""
+
+    error: InputError
+
+    def finished(self, times: Times) -> NoReturn:
+        """Raises the error."""
+        raise self.error
+
+    def cancel(self) -> None:
+        """Nothing of it was begun."""
 
 
 def chunks(images: int) -> list[range]:

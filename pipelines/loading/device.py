@@ -103,6 +103,9 @@ class DeviceLoader:
     def epoch(self, epoch: int, start_step: int = 0) -> Generator[Batch, None, None]:
         return one_ahead(self.loader.epoch(epoch, start_step), self.copier)
 
+    def epochs(self, epochs: range, start_step: int = 0) -> Generator[Batch, None, None]:
+        return one_ahead(self.loader.epochs(epochs, start_step), self.copier)
+
 
 def one_ahead(batches: Generator[Batch, None, None], copier: Copier) -> Generator[Batch, None, None]:
     """The same batches on the device, each handed on when the copy of its successor has begun.

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import tee
 from time import perf_counter
 
 import numpy as np
@@ -15,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.config import LoaderSettings
+from pipelines.config import InputError, LoaderSettings
 from pipelines.dataset.manifest import Manifest, SplitName
 from pipelines.dataset.storage import Address, Location
 from pipelines.images.augmentation import Augmentation
 from pipelines.images.steps import PrincipalComponents
 from pipelines.loading.buffers import Buffers
-from pipelines.loading.decoding import Batch, BatchDecoder, UnderWay
+from pipelines.loading.decoding import Batch, BatchDecoder, Broken, UnderWay
 from pipelines.loading.plan import EpochPlan
 from pipelines.loading.reader import RowGroupReader
 from pipelines.loading.rows import Dealer
@@ -82,20 +83,27 @@ class Loader:
         )
 
     def epoch(self, epoch: int, start_step: int = 0) -> Generator[Batch, None, None]:
-        """The batches of one epoch from `start_step` on, made in the background a few ahead.
+        """The batches of one epoch from `start_step` on: `epochs` of it alone."""
+        return self.epochs(range(epoch, epoch + 1), start_step)
 
-        Raises InputError if a file is missing or not what the manifest says, or an image does not fit a transform.
-        The memory of a batch's images is used again once nothing refers to them.
+    def epochs(self, epochs: range, start_step: int = 0) -> Generator[Batch, None, None]:
+        """The batches of epochs one after another, of the first from `start_step` on, made in the background.
+
+        A few are made ahead, across the end of an epoch too. Raises InputError if a file is missing or not what the
+        manifest says, or an image does not fit a transform, when all batches before it have been given. The memory of a
+        batch's images is used again once nothing refers to them.
         """
-        with closing(prefetched(self._batches(epoch, start_step), self.settings.prefetch_batches)) as batches:
-            asked = perf_counter()
-            while (batch := next(batches, None)) is not None:
-                got = perf_counter()
-                self.times.wait += got - asked
-                yield batch
-                del batch
-                asked = perf_counter()
-                self.times.consume += asked - got
+        with closing(prefetched(self._batches(epochs, start_step), self.settings.prefetch_batches)) as batches:
+            for epoch in epochs:
+                asked = got = perf_counter()
+                for _ in range(start_step if epoch == epochs.start else 0, self.steps_per_epoch):
+                    self.times.consume += asked - got  # so what comes between epochs, a validation, is left out
+                    batch = next(batches)
+                    got = perf_counter()
+                    self.times.wait += got - asked
+                    yield batch
+                    del batch
+                    asked = perf_counter()
 
     def examples(self, count: int, epoch: int = 0) -> Tensor:
         """uint8 (count, H, W, C): first images of an epoch as a network gets them, black ones where it has fewer.
@@ -108,10 +116,31 @@ class Loader:
         images = (images if images.dim() == 4 else images.flatten(0, 1))[:count]
         return torch.cat([images, images.new_zeros((count - len(images), *images.shape[1:]))])
 
-    def _batches(self, epoch: int, start_step: int) -> Generator[Batch, None, None]:
-        plan, augmentation, settings = self.plan(epoch), self.augmentation(epoch), self.settings
-        lanes = plan.lanes_of(self.rank, self.workers)
-        groups = (segment.group for window in plan.reading_order(lanes, start_step) for segment in window.segments)
+    def _batches(self, epochs: range, start_step: int) -> Generator[Batch, None, None]:
+        under_way: deque[UnderWay | Broken] = deque()
+        with closing(self._begun(epochs, start_step)) as begun:
+            try:
+                for one in begun:
+                    under_way.append(one)
+                    if len(under_way) > self.settings.prefetch_batches:
+                        yield under_way.popleft().finished(self.times)
+                while under_way:
+                    yield under_way.popleft().finished(self.times)
+            finally:
+                for unfinished in under_way:
+                    unfinished.cancel()
+
+    def _begun(self, epochs: range, start_step: int) -> Generator[UnderWay | Broken, None, None]:
+        """Batches whose images are being decoded; last of all what is wrong, if anything is."""
+        settings, name = self.settings, str(self.root)
+        lanes = self.plan(0).lanes_of(self.rank, self.workers)
+        planned, read = tee((self.plan(epoch), start_step if epoch == epochs.start else 0) for epoch in epochs)
+        groups = (
+            segment.group
+            for plan, start in read
+            for window in plan.reading_order(lanes, start)
+            for segment in window.segments
+        )
         folder, split = Location.at(self.root) / self.manifest.version, self.manifest.split(self.split, self.root)
         with (
             closing(
@@ -119,30 +148,24 @@ class Loader:
             ) as reader,
             ThreadPoolExecutor(settings.decode_threads, "decode") as threads,
         ):
-            dealer = Dealer(plan, plan.reading_order(lanes, start_step), reader, augmentation, str(self.root))
-            decoder = BatchDecoder(
-                augmentation,
-                self.manifest.channels,
-                threads,
-                self._buffers,
-                str(self.root),
-                f"loader.{self.split}_transforms",
-            )
-            under_way: deque[UnderWay] = deque()
             try:
-                for _ in range(start_step, plan.steps):
-                    started = perf_counter()
-                    rows = dealer.take(lanes, plan.rows_per_lane)
-                    under_way.append(decoder.begin(rows, len(lanes) * plan.rows_per_lane))
-                    self.times.deal += perf_counter() - started
-                    if len(under_way) > settings.prefetch_batches:
-                        yield under_way.popleft().finished(self.times)
-                while under_way:
-                    yield under_way.popleft().finished(self.times)
+                for plan, start in planned:
+                    augmentation = self.augmentation(plan.epoch)
+                    dealer = Dealer(plan, plan.reading_order(lanes, start), reader, augmentation, name)
+                    transforms = f"loader.{self.split}_transforms"
+                    decoder = BatchDecoder(
+                        augmentation, self.manifest.channels, threads, self._buffers, name, transforms
+                    )
+                    for _ in range(start, plan.steps):
+                        started = perf_counter()
+                        rows = dealer.take(lanes, plan.rows_per_lane)
+                        begun = decoder.begin(rows, len(lanes) * plan.rows_per_lane)
+                        self.times.deal += perf_counter() - started
+                        yield begun
+            except InputError as error:
+                yield Broken(error)
             finally:
                 self.times.read += reader.seconds
-                for unfinished in under_way:
-                    unfinished.cancel()
 
 
 def prefetched(items: Generator[Batch, None, None], depth: int) -> Generator[Batch, None, None]:

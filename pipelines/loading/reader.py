@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -24,6 +25,16 @@ from pipelines.dataset.storage import Location
 
 AGAIN = "preprocess again"
 
+_FOOTERS = 512
+"""Files whose footers are kept, at some tens of kB each: else every row group would fetch its file's anew."""
+
+
+FooterOf = Callable[[Location], pq.FileMetaData]
+
+
+def _read_footer(location: Location) -> pq.FileMetaData:
+    return pq.read_metadata(location.path, filesystem=location.filesystem)
+
 
 @dataclass(frozen=True)
 class _Group:
@@ -33,12 +44,14 @@ class _Group:
     number: int
     """Within the file."""
 
-    def read(self, location: Location) -> pa.Table:
+    def read(self, location: Location, footer_of: FooterOf) -> pa.Table:
         """Raises InputError that names the file if it is not what the manifest says."""
         check_size(location, self.file)
         # Buffered in one piece first, which is faster than page by page. Not mapped into memory: a file that is
         # truncated while it is mapped kills the process that reads it.
-        parquet = pq.ParquetFile(location.path, filesystem=location.filesystem, pre_buffer=True)
+        parquet = pq.ParquetFile(
+            location.path, filesystem=location.filesystem, metadata=footer_of(location), pre_buffer=True
+        )
         if parquet.num_row_groups != len(self.file.row_groups):
             raise InputError(
                 f"{location}: {parquet.num_row_groups} row groups, "
@@ -81,12 +94,12 @@ class _RowGroupWorker(ArrowReaderWorker):  # type: ignore[misc]  # Petastorm has
     def new_results_queue_reader() -> _Results:
         return _Results()
 
-    def process(self, group: _Group, folder: Location) -> None:
+    def process(self, group: _Group, folder: Location, footer_of: FooterOf) -> None:
         started = time.perf_counter()
         table = error = None
         location = folder / group.file.path
         try:
-            table = group.read(location)
+            table = group.read(location, footer_of)
         except InputError as wrong:
             # Raised here, it would end this thread with a traceback of Petastorm's; so it takes the table's place.
             error = wrong
@@ -152,6 +165,7 @@ class RowGroupReader(Reader):  # type: ignore[misc]  # Petastorm has no types
         self._folder = folder
         self._order = order
         self._ahead = ahead
+        self._footer_of = lru_cache(_FOOTERS)(_read_footer)
         self._files = split.files
         self._groups_until = list(accumulate(len(file.row_groups) for file in split.files))
         self.seconds = 0.0
@@ -180,7 +194,8 @@ class RowGroupReader(Reader):  # type: ignore[misc]  # Petastorm has no types
         for number in self._order:
             file = bisect_right(self._groups_until, number)
             within = number - (self._groups_until[file - 1] if file else 0)
-            yield {"group": _Group(self._files[file], within), "folder": self._folder}
+            group = _Group(self._files[file], within)
+            yield {"group": group, "folder": self._folder, "footer_of": self._footer_of}
 
     def next_group(self) -> pa.Table:
         """The next row group of the order; an InputError that names the file if it is not what the manifest says."""

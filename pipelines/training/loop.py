@@ -1,8 +1,10 @@
 """The training loop: batches to weights, epoch after epoch, from wherever a checkpoint left off."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,7 +37,7 @@ class TrainLoader(Protocol):
 
     @property
     def steps_per_epoch(self) -> int: ...
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterable[LabelledImages]: ...
+    def epochs(self, epochs: range, start_step: int = 0) -> Generator[LabelledImages, None, None]: ...
 
 
 class MetricLog(Protocol):
@@ -81,23 +83,28 @@ class Trainer:
         """Train from the newest good checkpoint, or from the start, to the last epoch; how many epochs that took."""
         first_epoch = self.resume()
         started = time.monotonic()
-        for epoch in range(first_epoch, self.settings.epochs):
-            metrics = self.train_one_epoch(epoch) | self.validate(self.model)
-            self.log.log_metrics(metrics, step=epoch + 1)
-            self.save(epoch + 1)
-            if self.workers.rank == 0:
-                left_s = (time.monotonic() - started) / (epoch + 1 - first_epoch) * (self.settings.epochs - epoch - 1)
-                print(_progress(epoch + 1, self.settings.epochs, metrics, left_s), flush=True)
-        return self.settings.epochs - first_epoch
+        epochs = range(first_epoch, self.settings.epochs)
+        with closing(self.loader.epochs(epochs)) as batches:
+            for epoch in epochs:
+                metrics = self.train_one_epoch(epoch, batches) | self.validate(self.model)
+                self.log.log_metrics(metrics, step=epoch + 1)
+                self.save(epoch + 1)
+                if self.workers.rank == 0:
+                    left_s = (time.monotonic() - started) / (epoch + 1 - first_epoch) * (epochs.stop - epoch - 1)
+                    print(_progress(epoch + 1, epochs.stop, metrics, left_s), flush=True)
+        return len(epochs)
 
-    def train_one_epoch(self, epoch: int) -> dict[str, float]:
-        """One pass over the training split; its loss and top-1 error over all workers' images, speed and input wait."""
+    def train_one_epoch(self, epoch: int, batches: Iterator[LabelledImages]) -> dict[str, float]:
+        """One pass over the training split; its loss and top-1 error over all workers' images, speed and input wait.
+
+        batches: the split's, from this epoch on; those of the epoch are taken.
+        """
         self.model.train()
         steps, log_every = self.loader.steps_per_epoch, self.settings.tracking.log_every_steps
         epoch_sums, recent_sums = _no_sums("cpu"), _no_sums(self.device)
         wait = InputWait(clock_of(self.device))
         started = time.monotonic()
-        for step, batch in enumerate(wait.timed(self.loader.epoch(epoch)), start=epoch * steps):
+        for step, batch in enumerate(wait.timed(islice(batches, steps)), start=epoch * steps):
             lr = self.settings.optimizer.lr * lr_factor(self.settings.schedule, step, steps, self.settings.epochs)
             set_lr(self.optimizer, lr)
             mixed = self.mix(batch.images, batch.labels, step)

@@ -1,6 +1,8 @@
 import hashlib
 import pickle
 import shutil
+import time
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 
 from pipelines.config import InputError, LoaderSettings
 from pipelines.config.loader import ProgressiveSettings
+from pipelines.dataset import columns
 from pipelines.dataset.manifest import group_checksum
 from pipelines.dataset.storage import Location
 from pipelines.loading.decoding import PADDING_LABEL
@@ -182,6 +185,30 @@ def test_stopping_in_the_middle_leaves_no_thread_behind(digits):
     assert [thread for thread in threading.enumerate() if thread not in before and thread.is_alive()] == []
 
 
+@pytest.mark.parametrize("start_step", [0, 3])
+def test_epochs_in_one_go_are_the_epochs_one_by_one(digits, start_step):
+    loader = make(digits)
+    one_by_one = [batch for epoch in (4, 5, 6) for batch in loader.epoch(epoch, start_step if epoch == 4 else 0)]
+    for batch, alone in zip(loader.epochs(range(4, 7), start_step), one_by_one, strict=True):
+        assert batch.keys == alone.keys
+        assert torch.equal(batch.images, alone.images)
+
+
+def test_the_next_epoch_is_begun_before_the_last_one_ends(digits, monkeypatch):
+    begun = []
+    whole_epoch = Loader.plan
+    monkeypatch.setattr(Loader, "plan", lambda loader, epoch: begun.append(epoch) or whole_epoch(loader, epoch))
+    loader = make(digits)
+    with closing(loader.epochs(range(1, 4))) as batches:
+        for _ in range(loader.steps_per_epoch):
+            next(batches)
+        deadline = time.monotonic() + 20
+        while 2 not in begun and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert 2 in begun
+        assert 3 not in begun
+
+
 @pytest.fixture
 def copied(digits, tmp_path):
     root = shutil.copytree(digits.root, tmp_path / "copy")
@@ -221,6 +248,37 @@ def test_an_altered_image_is_an_error_that_names_file_and_row_group(copied):
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"part-00000\.parquet, row group \d+: altered since it was written"):
         list(make(copied).epoch(0))
+
+
+def test_all_batches_before_a_damaged_row_group_are_given(copied):
+    loader = make(copied, window_row_groups=1)
+    plan = loader.plan(0)
+    needed_at = {}
+    for window in plan.reading_order(range(plan.lanes)):
+        for segment in window.segments:
+            needed_at.setdefault(segment.group, window.start // plan.rows_per_lane)
+    group, step = max(needed_at.items(), key=lambda item: item[1])
+    assert step > loader.settings.prefetch_batches
+    undisturbed = [batch.keys for batch in loader.epoch(0)]
+    _damage(copied, group)
+    batches = loader.epochs(range(2))
+    assert [next(batches).keys for _ in range(step)] == undisturbed[:step]
+    with pytest.raises(InputError, match="altered since it was written"):
+        next(batches)
+
+
+def _damage(dataset, group):
+    """Alter an image of a row group of the training split."""
+    for file in dataset.manifest.splits["train"].files:
+        if group < len(file.row_groups):
+            break
+        group -= len(file.row_groups)
+    path = dataset.root / dataset.manifest.version / file.path
+    content = bytearray(path.read_bytes())
+    column = pq.read_metadata(path).row_group(group).column(columns.IMAGES.get_field_index(columns.IMAGE))
+    behind_statistics = column.data_page_offset + column.total_compressed_size // 2
+    content[content.index(b"IDAT", behind_statistics) + 20] ^= 1
+    path.write_bytes(content)
 
 
 def test_a_file_that_is_cut_off_while_it_is_read_is_an_error_that_names_it(copied):
@@ -411,6 +469,9 @@ def test_crops_grow_with_the_epoch(digits):
     loader = make(digits, train_transforms=crop, progressive=progressive)
     sides = [next(loader.epoch(epoch)).images.shape[1] for epoch in range(8)]
     assert sides == [16, 16, 16, 20, 24, 28, 32, 32]
+    steps = loader.steps_per_epoch
+    in_one_go = [batch.images.shape[1] for batch in loader.epochs(range(2, 5))]
+    assert in_one_go == [16] * steps + [20] * steps + [24] * steps
 
 
 def test_sizes_of_growing_crops_stay_between_the_first_and_the_full_one():

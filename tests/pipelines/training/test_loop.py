@@ -34,6 +34,10 @@ class Batches:
             images = torch.randint(0, 256, (8, 2, 2, 1), generator=draws, dtype=torch.uint8)
             yield Batch(images, (images.sum((1, 2, 3)) > 500).long())
 
+    def epochs(self, epochs, start_step=0):
+        for epoch in epochs:
+            yield from self.epoch(epoch, start_step)
+
 
 @dataclass
 class Log:
@@ -205,9 +209,13 @@ def test_the_training_error_is_against_the_labels_of_the_larger_share(tmp_path):
     for shares in ((1.0, 0.0), (0.4, 0.6)):
         ours = trainer(tmp_path, epochs=1, optimizer={"lr": 1e-12})
         ours.mix = partial(other_class, shares)
-        errors.append(ours.train_one_epoch(0)["train_top1_error"])
+        errors.append(one_epoch(ours, 0)["train_top1_error"])
     assert 0 < errors[0] < 1
     assert errors[0] + errors[1] == 1
+
+
+def one_epoch(trainer, epoch):
+    return trainer.train_one_epoch(epoch, trainer.loader.epoch(epoch))
 
 
 def other_class(shares, images, labels, step):
@@ -237,11 +245,11 @@ class Twins(Solo):
 def test_an_epoch_says_which_part_of_it_was_spent_waiting_for_input(tmp_path, workers):
     ours = trainer(tmp_path, epochs=2)
     ours.workers = workers
-    ours.train_one_epoch(0)  # the first steps of a process take long
-    assert 0 <= ours.train_one_epoch(1)["input_wait_fraction"] < 1
+    one_epoch(ours, 0)  # the first steps of a process take long
+    assert 0 <= one_epoch(ours, 1)["input_wait_fraction"] < 1
     ours.loader = SlowBatches()
     started = time.monotonic()
-    waited = ours.train_one_epoch(1)["input_wait_fraction"]
+    waited = one_epoch(ours, 1)["input_wait_fraction"]
     assert SlowBatches.WAITS_S * ours.loader.steps_per_epoch <= waited * (time.monotonic() - started)
     assert waited < 1
 

@@ -126,7 +126,10 @@ def connected() -> Iterator[Workers]:
         yield workers
     except RuntimeError as error:
         if launched and type(error).__name__ == "HorovodInternalError":
-            raise InputError(f"worker {workers.rank}: another worker ended; its own message says why") from None
+            raise InputError(
+                f"worker {workers.rank}: another worker ended or cannot be reached any more; its own message says why, "
+                "if it has one. The same command goes on from the newest checkpoint"
+            ) from None
         raise
 
 

@@ -15,11 +15,12 @@ from pipelines.loading.loader import Loader
 from pipelines.summary.inputs import Input
 from pipelines.summary.summary import summarize
 from pipelines.summary.table import layers_table
+from pipelines.training.averaging import make_average
 from pipelines.training.checkpoint import held, newest_first
 from pipelines.training.classifier import check_fits, make_classifier
 from pipelines.training.loop import Trainer
 from pipelines.training.mixing import make_mix
-from pipelines.training.optimization import make_optimizer
+from pipelines.training.optimization import make_clip, make_optimizer
 from pipelines.training.workers import Workers, choose_device, connected, share_manifest
 
 
@@ -70,9 +71,13 @@ def make_trainer(
     copier = copier_for(device)
     return Trainer(
         model=model,
-        optimizer=workers.share_gradients(make_optimizer(model, settings.optimizer), model),
+        optimizer=workers.share_gradients(
+            make_optimizer(model, settings.optimizer), model, settings.micro_batches(workers.size)
+        ),
         loader=DeviceLoader(train, copier),
         mix=make_mix(settings),
+        clip=make_clip(settings.clip_norm),
+        average=make_average(model, settings.ema_decay),
         validate=lambda model: validate(model, DeviceLoader(val, copier).epoch(0), workers.sum),
         workers=workers,
         settings=settings,

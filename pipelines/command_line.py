@@ -139,7 +139,7 @@ def _siblings(root: type[Settings], place: tuple[int | str, ...]) -> list[str]:
             node = _branch(node.model_fields[part])
         elif isinstance(part, str):
             node = next((kind for kind in get_args(get_args(Transform)[0]) if _kind(kind) == part), None)
-    prefix = "" if node is None or "kind" in node.model_fields else "".join(f"{part}." for part in place[:-1])
+    prefix = "" if any(isinstance(part, int) for part in place) else "".join(f"{part}." for part in place[:-1])
     return [prefix + name for name in (node.model_fields if node else ())]
 
 

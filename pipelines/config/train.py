@@ -1,5 +1,6 @@
 """Settings of jobs/train.py."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,27 +22,72 @@ class ModelSettings(Settings):
 
 
 class OptimizerSettings(Settings):
+    kind: Literal["sgd", "alexnet", "lars", "adamw"] = "sgd"
+    """sgd: with momentum, as torch and today's recipes mean it: the learning rate scales the whole step. alexnet:
+    AlexNet's own form, in whose momentum each gradient keeps the learning rate that it came with (Krizhevsky et al.
+    2012, section 5). lars: that form with a rate of its own for every layer, for batches of many thousands (You et al.
+    2017, Algorithm 1); its lr, to be seen together with trust_coefficient, is larger than sgd's. adamw: Adam with
+    decoupled weight decay (Loshchilov & Hutter 2019, Algorithm 2); its lr is usually about 0.001."""
     lr: float = Field(0.1, gt=0)
-    """Peak learning rate of SGD."""
+    """Peak learning rate: of a global batch of lr_reference_batch images, or of any size if that is not set."""
+    lr_reference_batch: int | None = Field(None, ge=1)
+    """The peak becomes lr * loader.global_batch / lr_reference_batch, the linear scaling rule (Goyal et al. 2017,
+    section 2.1). A ResNet's lr of 0.1 is of 256 images. null: lr as it is."""
     momentum: float = Field(0.9, ge=0, lt=1)
-    """Share of the last update that the next one keeps."""
+    """Share of the last update that the next one keeps; adamw's beta 1."""
     weight_decay: float = Field(1e-4, ge=0)
-    """L2 penalty, added to the gradient."""
+    """L2 penalty, added to the gradient; with adamw the share, times the learning rate, that weights lose each step."""
+    decay_biases_and_norms: bool = True
+    """false: no weight decay on biases and on what normalisation layers learn (Goyal et al. 2017, section 5.1, leave
+    out the latter)."""
     nesterov: bool = False
-    """Look ahead along the momentum."""
+    """Of sgd: look ahead along the momentum."""
+    trust_coefficient: float = Field(0.001, gt=0)
+    """Of lars: how far a layer is moved for the length of its weights (You et al. 2017, Algorithm 1)."""
+    beta2: float = Field(0.999, ge=0, lt=1)
+    """Of adamw: share of the squared gradients' average that the next one keeps."""
 
     @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> "OptimizerSettings":
+    def _nesterov_is_of_sgd_with_momentum(self) -> "OptimizerSettings":
         if self.nesterov and not self.momentum:
             raise ValueError("optimizer.nesterov = true needs optimizer.momentum above 0")
+        if self.nesterov and self.kind != "sgd":
+            raise ValueError(
+                f"optimizer.nesterov = true is for optimizer.kind = sgd, not {self.kind}: leave nesterov out"
+            )
         return self
 
 
 class ScheduleSettings(Settings):
-    kind: Literal["constant", "cosine"] = "cosine"
-    """How the learning rate moves after the warm-up."""
+    kind: Literal["constant", "cosine", "step", "multi_step", "polynomial", "plateau"] = "cosine"
+    """How the learning rate moves after the warm-up. cosine: along half a period to 0. step: times gamma every
+    every_epochs. multi_step: times gamma at each of milestones. polynomial: (1 - share of the steps done) ** power.
+    plateau: times gamma when the validation error stops improving, as AlexNet, VGG and ResNet were trained."""
     warmup_epochs: float = Field(0, ge=0)
-    """Epochs over which the learning rate rises linearly to its peak."""
+    """Epochs over which the learning rate rises linearly to its peak. They count as epochs in all that follows."""
+    gamma: float = Field(0.1, gt=0, le=1)
+    """Of step, multi_step and plateau: what the learning rate is multiplied with."""
+    every_epochs: int = Field(30, ge=1)
+    """Of step: epochs from one change to the next."""
+    milestones: tuple[int, ...] = ()
+    """Of multi_step: after how many epochs the learning rate changes; ResNet's are [30, 60, 80] of 90."""
+    power: float = Field(2.0, gt=0)
+    """Of polynomial; 2 is usual with lars (You et al. 2017)."""
+    patience_epochs: int = Field(5, ge=1)
+    """Of plateau: epochs in a row whose top-1 error on the validation images is no better than the best before them,
+    until the learning rate changes; then they are counted anew."""
+    max_reductions: int = Field(3, ge=1)
+    """Of plateau: how often it changes at the most; AlexNet's did three times."""
+
+    @model_validator(mode="after")
+    def _milestones_rise(self) -> "ScheduleSettings":
+        if self.kind == "multi_step" and not self.milestones:
+            raise ValueError("schedule.kind = multi_step needs schedule.milestones, such as [30, 60, 80]")
+        if any(late <= early for early, late in pairwise((0, *self.milestones))):
+            raise ValueError(
+                f"schedule.milestones = {list(self.milestones)}: give epochs from 1 on, each later than the one before"
+            )
+        return self
 
 
 class MixingSettings(Settings):
@@ -66,6 +112,18 @@ class TrainSettings(Settings):
     mixing: MixingSettings = MixingSettings()
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of every training label that goes to all classes evenly (Szegedy et al. 2016, section 7, who take 0.1)."""
+    accumulation: int = Field(1, ge=1)
+    """Micro-batches that a worker's part of a global batch is cut into, one after another on the device. A batch that
+    does not fit at once then trains as if it did, but for batch normalisation, which sees micro-batches."""
+    clip_norm: float | None = Field(None, gt=0)
+    """Shorten the gradient of all weights together, averaged over the workers, to this length where it is longer
+    (Pascanu et al. 2013, section 3.2). null: never."""
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    """Also keep an exponential moving average of the weights: the share of itself that it keeps each step, such as
+    0.9999 (Szegedy et al. 2016, section 8). It is validated beside the weights (ema_val_top1_error and so on) and saved
+    with them. In early steps the share is lower, so that the random weights are soon forgotten. null: none."""
+    early_stop_epochs: int | None = Field(None, ge=1)
+    """End when the top-1 error on the validation images has not improved for so many epochs. null: run all epochs."""
     tracking: TrackingSettings = TrackingSettings()
     epochs: int = Field(90, ge=1)
     """Passes over the training images."""
@@ -89,6 +147,32 @@ class TrainSettings(Settings):
                 f"loader.global_batch = {batch}: lower loader.lanes to a half of it or less"
             )
         return self
+
+    @model_validator(mode="after")
+    def _micro_batches_are_equal(self) -> "TrainSettings":
+        if self.loader.global_batch % self.accumulation:
+            raise InputError(
+                f"accumulation = {self.accumulation} does not divide loader.global_batch = {self.loader.global_batch}: "
+                "micro-batches are of one size; change one of the two"
+            )
+        return self
+
+    @property
+    def peak_lr(self) -> float:
+        """What the schedule's factor multiplies."""
+        if self.optimizer.lr_reference_batch is None:
+            return self.optimizer.lr
+        return self.optimizer.lr * self.loader.global_batch / self.optimizer.lr_reference_batch
+
+    def micro_batches(self, workers: int) -> int:
+        """Into how many a worker's part of a global batch is cut; an InputError if that cannot be done evenly."""
+        part = self.loader.global_batch // workers
+        if part % self.accumulation:
+            raise InputError(
+                f"accumulation = {self.accumulation} does not divide the {part} images that each of {workers} workers "
+                f"has of loader.global_batch = {self.loader.global_batch}: change accumulation or the number of workers"
+            )
+        return self.accumulation
 
     @property
     def dataset_name(self) -> str:

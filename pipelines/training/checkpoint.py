@@ -32,6 +32,10 @@ class Checkpoint:
     optimizer: dict[str, Any]
     generator: torch.Tensor
     """State of torch's default generator."""
+    val_errors: list[float]
+    """Top-1 error on the validation images after each epoch: schedules and early stopping go by them."""
+    average: dict[str, Any] | None
+    """The moving average of the model's weights, if there is one."""
     about: dict[str, Any]
     """What was trained: settings, dataset digest, input size; JSON types only."""
 

@@ -1,7 +1,7 @@
 """The training loop: batches to weights, epoch after epoch, from wherever a checkpoint left off."""
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,20 +16,26 @@ from torch.optim import Optimizer
 from models.classifier import Loss
 from models.heads import main_logits
 from pipelines.config import InputError, TrainSettings
+from pipelines.training.averaging import Average, Validate
 from pipelines.training.checkpoint import Checkpoint, newest_good, save
+from pipelines.training.divergence import FiniteWatch
+from pipelines.training.figures import averages, no_sums, progress, sums
 from pipelines.training.mixing import Mix
-from pipelines.training.optimization import lr_factor, set_lr
+from pipelines.training.optimization import Clip, set_lr
+from pipelines.training.schedules import lr_factor, plateaus
 from pipelines.training.waiting import InputWait, clock_of
 from pipelines.training.workers import Workers
 
 
 class LabelledImages(Protocol):
-    """This worker's part of a batch, on its device: images uint8 (N, H, W, C), labels int64 (N,)."""
+    """This worker's part of a batch, on its device: images uint8 (N, H, W, C), labels int64 (N,), N keys."""
 
     @property
     def images(self) -> Tensor: ...
     @property
     def labels(self) -> Tensor: ...
+    @property
+    def keys(self) -> tuple[str, ...]: ...
 
 
 class TrainLoader(Protocol):
@@ -53,9 +59,6 @@ class SilentLog:
         pass
 
 
-Validate = Callable[[nn.Module], dict[str, float]]
-
-
 @dataclass
 class Trainer:
     """One training: what is trained, on what, by whom. `fit` runs it."""
@@ -67,8 +70,10 @@ class Trainer:
     loader: TrainLoader
     mix: Mix
     """A batch to what is trained on."""
+    clip: Clip
+    average: Average
+    """Of the model."""
     validate: Validate
-    """The model's metrics over the validation split, the same on every worker."""
     workers: Workers
     settings: TrainSettings
     device: torch.device
@@ -78,21 +83,25 @@ class Trainer:
     log: MetricLog = field(default_factory=SilentLog)
     loss: Loss = cross_entropy
     """What is minimised, of the model's logits."""
+    val_errors: list[float] = field(default_factory=list)
+    """Top-1 error on the validation images after each epoch done."""
 
     def fit(self) -> int:
-        """Train from the newest good checkpoint, or from the start, to the last epoch; how many epochs that took."""
+        """Train from the newest good checkpoint, or from the start, to the end; how many epochs that took."""
         first_epoch = self.resume()
         started = time.monotonic()
         epochs = range(first_epoch, self.settings.epochs)
         with closing(self.loader.epochs(epochs)) as batches:
             for epoch in epochs:
-                metrics = self.train_one_epoch(epoch, batches) | self.validate(self.model)
+                if self.improves_no_more():
+                    break
+                metrics = self.train_one_epoch(epoch, batches) | self.validate_all()
                 self.log.log_metrics(metrics, step=epoch + 1)
                 self.save(epoch + 1)
                 if self.workers.rank == 0:
                     left_s = (time.monotonic() - started) / (epoch + 1 - first_epoch) * (epochs.stop - epoch - 1)
-                    print(_progress(epoch + 1, epochs.stop, metrics, left_s), flush=True)
-        return len(epochs)
+                    print(progress(epoch + 1, epochs.stop, metrics, left_s), flush=True)
+        return len(self.val_errors) - first_epoch
 
     def train_one_epoch(self, epoch: int, batches: Iterator[LabelledImages]) -> dict[str, float]:
         """One pass over the training split; its loss and top-1 error over all workers' images, speed and input wait.
@@ -100,39 +109,60 @@ class Trainer:
         batches: the split's, from this epoch on; those of the epoch are taken.
         """
         self.model.train()
-        steps, log_every = self.loader.steps_per_epoch, self.settings.tracking.log_every_steps
-        epoch_sums, recent_sums = _no_sums("cpu"), _no_sums(self.device)
-        wait = InputWait(clock_of(self.device))
+        settings, steps = self.settings, self.loader.steps_per_epoch
+        micro_batches = settings.micro_batches(self.workers.size)
+        epoch_sums, recent_sums = no_sums("cpu"), no_sums(self.device)
+        wait, watch = InputWait(clock_of(self.device)), FiniteWatch(self.workers, self.checkpoints.parent)
         started = time.monotonic()
         for step, batch in enumerate(wait.timed(islice(batches, steps)), start=epoch * steps):
-            lr = self.settings.optimizer.lr * lr_factor(self.settings.schedule, step, steps, self.settings.epochs)
+            lr = settings.peak_lr * lr_factor(settings.schedule, step, steps, settings.epochs, self.val_errors)
             set_lr(self.optimizer, lr)
-            mixed = self.mix(batch.images, batch.labels, step)
-            outputs = self.model(mixed.images)
-            loss = mixed.loss(outputs, self.settings.label_smoothing, self.loss)
             self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            recent_sums += _sums(loss, main_logits(outputs), mixed.labels)
-            if (step + 1) % log_every == 0 or step + 1 == (epoch + 1) * steps:
+            for part in self.mix(batch.images, batch.labels, step).parts(micro_batches):
+                outputs = self.model(part.images)
+                loss = part.loss(outputs, settings.label_smoothing, self.loss)
+                (loss / micro_batches).backward()
+                recent_sums += sums(loss, main_logits(outputs), part.labels)
+            with self.workers.averaged_gradients(self.optimizer):
+                self.clip(self.model.parameters())
+                self.optimizer.step()
+            self.average.follow(step)
+            watch.saw(step, batch.keys, recent_sums[0])
+            if (step + 1) % settings.tracking.log_every_steps == 0 or step + 1 == (epoch + 1) * steps:
                 recent = self.workers.sum(recent_sums.cpu())
-                self.log.log_metrics(_averages(recent, "step") | {"learning_rate": lr}, step=step + 1)
+                watch.check_loss(float(recent[0]))
+                self.log.log_metrics(averages(recent, "step") | {"learning_rate": lr}, step=step + 1)
                 epoch_sums += recent
-                recent_sums = _no_sums(self.device)
+                recent_sums = no_sums(self.device)
+        watch.check_weights(self.model)
         elapsed = time.monotonic() - started
         waited = self.workers.sum(torch.tensor([wait.seconds / elapsed])) / self.workers.size
         speed = {"images_per_s": float(epoch_sums[2]) / elapsed, "input_wait_fraction": float(waited)}
-        return _averages(epoch_sums, "train") | speed
+        return averages(epoch_sums, "train") | speed
+
+    def validate_all(self) -> dict[str, float]:
+        """Metrics of the model and of its average, if there is one; the model's top-1 error joins `val_errors`.
+
+        Every worker validates what rank 0 saves: their normalisation layers have seen other images than its own.
+        """
+        self.workers.share_weights(self.model)
+        self.average.share(self.workers)
+        metrics = self.validate(self.model)
+        self.val_errors.append(metrics["val_top1_error"])
+        return metrics | self.average.metrics(self.validate)
 
     def resume(self) -> int:
         """Go back to the newest good checkpoint of rank 0, on every worker; the epochs it had done."""
         content = self.workers.share_bytes(newest_good(self.checkpoints) if self.workers.rank == 0 else None)
         if not content:
             self.workers.share_weights(self.model)
+            self.average.restart()
             return 0
         checkpoint = Checkpoint.from_bytes(content, f"the newest checkpoint in {self.checkpoints}")
         self.model.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.average.load_state_dict(checkpoint.average)
+        self.val_errors = list(checkpoint.val_errors)
         torch.set_rng_state(checkpoint.generator)
         if self.workers.rank == 0:
             print(
@@ -148,36 +178,27 @@ class Trainer:
     def save(self, epochs_done: int) -> None:
         """Rank 0 writes the checkpoint; all workers hold the same state."""
         if self.workers.rank == 0:
-            steps_done = epochs_done * self.loader.steps_per_epoch
-            model, optimizer = self.model.state_dict(), self.optimizer.state_dict()
-            save(
-                Checkpoint(epochs_done, steps_done, model, optimizer, torch.get_rng_state(), self.about),
-                self.checkpoints,
+            checkpoint = Checkpoint(
+                epoch=epochs_done,
+                step=epochs_done * self.loader.steps_per_epoch,
+                model=self.model.state_dict(),
+                optimizer=self.optimizer.state_dict(),
+                generator=torch.get_rng_state(),
+                val_errors=self.val_errors,
+                average=self.average.state_dict(),
+                about=self.about,
             )
+            save(checkpoint, self.checkpoints)
 
-
-def _no_sums(device: torch.device | str) -> Tensor:
-    return torch.zeros(3, dtype=torch.float64, device=device)
-
-
-def _sums(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-    """(loss, wrong, images), summed over the images of a batch, so that averages are over images, not workers.
-
-    It stays on the device: to ask for a figure each step would keep the host from preparing the next one.
-    """
-    wrong = (logits.argmax(1) != labels).double()
-    return torch.stack([loss.detach().double() * len(labels), wrong.sum(), torch.ones_like(wrong).sum()])
-
-
-def _averages(sums: Tensor, prefix: str) -> dict[str, float]:
-    loss, wrong, images = sums.tolist()
-    return {f"{prefix}_loss": loss / images, f"{prefix}_top1_error": wrong / images}
-
-
-def _progress(epoch: int, epochs: int, metrics: dict[str, float], left_s: float) -> str:
-    return (
-        f"epoch {epoch}/{epochs}  loss {metrics['train_loss']:.4f}  "
-        f"val top-1 error {metrics['val_top1_error']:.2%}  top-5 {metrics['val_top5_error']:.2%}  "
-        f"{metrics['images_per_s']:,.0f} images/s  waited {metrics['input_wait_fraction']:.0%} for input  "
-        f"{left_s:.0f} s left"
-    )
+    def improves_no_more(self) -> bool:
+        """Whether early stopping ends the training here; says so."""
+        patience_epochs = self.settings.early_stop_epochs
+        if patience_epochs is None or not plateaus(self.val_errors, patience_epochs):
+            return False
+        if self.workers.rank == 0:
+            print(
+                f"stopped after epoch {len(self.val_errors)}: the top-1 error on the validation images has not "
+                f"improved on {min(self.val_errors):.2%} in {patience_epochs} epochs",
+                flush=True,
+            )
+        return True

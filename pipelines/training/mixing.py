@@ -47,6 +47,12 @@ class Mixed:
         ]
         return torch.stack(losses).sum()
 
+    def parts(self, count: int) -> list["Mixed"]:
+        """Cut into micro-batches of equal size, in order; `count` divides the number of images."""
+        images = self.images.chunk(count)
+        labels = [[(share, part) for part in labels.chunk(count)] for share, labels in self.shares]
+        return [Mixed(*part) for part in zip(images, zip(*labels, strict=True), strict=True)]
+
 
 Mix = Callable[[Tensor, Tensor, int], Mixed]
 """images (N, H, W, C), labels (N,) and the step, counted through all epochs, to what is trained on."""

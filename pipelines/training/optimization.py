@@ -1,39 +1,70 @@
-"""The optimizer, and the learning rate as a function of the step."""
+"""The optimizer and what is done to gradients before its step."""
 
-import math
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 from torch import nn
-from torch.optim import SGD, Optimizer
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import SGD, AdamW, Optimizer
 
-from pipelines.config import OptimizerSettings, ScheduleSettings
+from pipelines.config import OptimizerSettings
+from pipelines.training.velocity import AlexNetSGD, Lars
+
+NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
-    """SGD over all parameters of the model."""
-    return SGD(
-        model.parameters(),
-        lr=settings.lr,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        nesterov=settings.nesterov,
-    )
+    """The optimizer of that kind over all parameters of the model."""
+    groups = _parameter_groups(model, settings)
+    lr, momentum, weight_decay = settings.lr, settings.momentum, settings.weight_decay
+    match settings.kind:
+        case "sgd":
+            return SGD(groups, lr, momentum, weight_decay=weight_decay, nesterov=settings.nesterov)
+        case "alexnet":
+            return AlexNetSGD(groups, lr, momentum, weight_decay)
+        case "lars":
+            return Lars(groups, lr, momentum, weight_decay, settings.trust_coefficient)
+        case "adamw":
+            return AdamW(groups, lr, (momentum, settings.beta2), weight_decay=weight_decay)
 
 
-def lr_factor(settings: ScheduleSettings, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """What the peak learning rate is multiplied with at `step`, counted from 0 through all epochs.
+def _parameter_groups(model: nn.Module, settings: OptimizerSettings) -> list[dict[str, Any]]:
+    """One group, or two if biases and the parameters of normalisation layers are treated apart, in second place."""
+    if settings.decay_biases_and_norms and settings.kind != "lars":
+        return [{"params": list(model.parameters())}]
+    apart = set(_biases_and_norms(model))
+    second: dict[str, Any] = {} if settings.decay_biases_and_norms else {"weight_decay": 0.0}
+    if settings.kind == "lars":
+        second["layerwise"] = False
+    groups = [
+        {"params": [parameter for parameter in model.parameters() if parameter not in apart]},
+        {"params": [parameter for parameter in model.parameters() if parameter in apart]} | second,
+    ]
+    return [group for group in groups if group["params"]]
 
-    Linear warm-up as in Goyal et al. 2017, section 2.2; cosine as in Loshchilov & Hutter 2017, equation 5, one period.
-    """
-    warmup_steps = settings.warmup_epochs * steps_per_epoch
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps if warmup_steps > 1 else 1.0
-    if settings.kind == "constant":
-        return 1.0
-    rest = max(1.0, epochs * steps_per_epoch - warmup_steps)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup_steps) / rest)))
+
+def _biases_and_norms(model: nn.Module) -> Iterable[nn.Parameter]:
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if name == "bias" or isinstance(module, NORMALISATIONS):
+                yield parameter
 
 
 def set_lr(optimizer: Optimizer, lr: float) -> None:
     """Of all parameters, from the next step on."""
     for group in optimizer.param_groups:
         group["lr"] = lr
+
+
+Clip = Callable[[Iterable[nn.Parameter]], object]
+"""Changes the gradients of these parameters, which are averaged over all workers, before a step."""
+
+
+def unclipped(parameters: Iterable[nn.Parameter]) -> None:
+    """Gradients as they are."""
+
+
+def make_clip(norm: float | None) -> Clip:
+    """Shorten the gradient of all parameters together to `norm` where it is longer; the host does not wait for it."""
+    return unclipped if norm is None else partial(clip_grad_norm_, max_norm=norm)

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,8 +26,12 @@ class Workers(Protocol):
     talks_on_gpus: bool
     """Whether gradients that lie on a GPU can be shared."""
 
-    def share_gradients(self, optimizer: Optimizer, model: nn.Module) -> Optimizer:
-        """The optimizer, made to average gradients over all workers before it steps."""
+    def share_gradients(self, optimizer: Optimizer, model: nn.Module, micro_batches: int) -> Optimizer:
+        """The optimizer, made to average gradients over all workers once a step, after so many backward passes."""
+        ...
+
+    def averaged_gradients(self, optimizer: Optimizer) -> AbstractContextManager[None]:
+        """In this context the gradients are those of all workers: they may be changed, and the optimizer steps once."""
         ...
 
     def share_weights(self, model: nn.Module) -> None:
@@ -36,6 +40,10 @@ class Workers(Protocol):
 
     def share_bytes(self, content: bytes | None) -> bytes:
         """What rank 0 gave, on every worker; the others give None."""
+        ...
+
+    def gather_bytes(self, content: bytes) -> list[bytes]:
+        """What each worker gave, which must not be empty, by rank, on every worker."""
         ...
 
     def sum(self, values: Tensor) -> Tensor:
@@ -56,8 +64,11 @@ class Solo:
     local_size = 1
     talks_on_gpus = True
 
-    def share_gradients(self, optimizer: Optimizer, model: nn.Module) -> Optimizer:
+    def share_gradients(self, optimizer: Optimizer, model: nn.Module, micro_batches: int) -> Optimizer:
         return optimizer
+
+    def averaged_gradients(self, optimizer: Optimizer) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def share_weights(self, model: nn.Module) -> None:
         pass
@@ -65,6 +76,9 @@ class Solo:
     def share_bytes(self, content: bytes | None) -> bytes:
         assert content is not None, "rank 0 gives the content"
         return content
+
+    def gather_bytes(self, content: bytes) -> list[bytes]:
+        return [content]
 
     def sum(self, values: Tensor) -> Tensor:
         return values
@@ -87,9 +101,17 @@ class HorovodWorkers:
         self.local_size: int = hvd.local_size()
         self.talks_on_gpus: bool = bool(hvd.nccl_built())
 
-    def share_gradients(self, optimizer: Optimizer, model: nn.Module) -> Optimizer:
-        shared: Optimizer = self._hvd.DistributedOptimizer(optimizer, named_parameters=model.named_parameters())
+    def share_gradients(self, optimizer: Optimizer, model: nn.Module, micro_batches: int) -> Optimizer:
+        shared: Optimizer = self._hvd.DistributedOptimizer(
+            optimizer, named_parameters=model.named_parameters(), backward_passes_per_step=micro_batches
+        )
         return shared
+
+    @contextmanager
+    def averaged_gradients(self, optimizer: Any) -> Iterator[None]:
+        optimizer.synchronize()
+        with optimizer.skip_synchronize():
+            yield
 
     def share_weights(self, model: nn.Module) -> None:
         self._hvd.broadcast_parameters(model.state_dict(), root_rank=0)
@@ -102,6 +124,12 @@ class HorovodWorkers:
             buffer = torch.from_numpy(np.frombuffer(content, np.uint8).copy())
         shared: bytes = self._hvd.broadcast(buffer, root_rank=0, name="content").numpy().tobytes()
         return shared
+
+    def gather_bytes(self, content: bytes) -> list[bytes]:
+        lengths = self._hvd.allgather(torch.tensor([len(content)]), name="lengths").tolist()
+        buffer = torch.from_numpy(np.frombuffer(content, np.uint8).copy())
+        gathered = self._hvd.allgather(buffer, name="contents")
+        return [part.numpy().tobytes() for part in gathered.split(lengths)]
 
     def sum(self, values: Tensor) -> Tensor:
         total: Tensor = self._hvd.allreduce(values, op=self._hvd.Sum, name="sum")

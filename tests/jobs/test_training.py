@@ -28,7 +28,17 @@ def weights(path):
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("plain", ()), ("mixed", ("mixing.mixup_alpha=0.4", "mixing.cutmix_alpha=1", "label_smoothing=0.1"))],
+    [
+        ("plain", ()),
+        ("mixed", ("mixing.mixup_alpha=0.4", "mixing.cutmix_alpha=1", "label_smoothing=0.1")),
+        (
+            "accumulated",
+            (
+                *("accumulation=2", "clip_norm=0.5", "ema_decay=0.99"),
+                *("schedule.kind=multi_step", "schedule.milestones=[1]", "schedule.gamma=0.5"),
+            ),
+        ),
+    ],
 )
 def test_two_workers_end_with_the_weights_of_one_worker_and_the_same_global_batch(place, name, settings):
     for workers in (1, 2):
@@ -36,6 +46,8 @@ def test_two_workers_end_with_the_weights_of_one_worker_and_the_same_global_batc
     alone, together = (place.checkpoints(f"{name}-by-{workers}")[-1] for workers in (1, 2))
     assert alone.name == together.name == "epoch-0002.pt"
     torch.testing.assert_close(weights(together), weights(alone), rtol=1e-4, atol=1e-5)
+    averages = [read_checkpoint(path, Solo()).average for path in (together, alone)]
+    torch.testing.assert_close(*averages, rtol=1e-4, atol=1e-5)
 
 
 def test_a_killed_training_goes_on_to_the_weights_of_an_undisturbed_one(place):

@@ -85,9 +85,28 @@ def test_settings_are_frozen(conf):
             ["optimizer.momentun=0.5"],
             "command line: optimizer.momentun is no setting; did you mean optimizer.momentum?",
         ),
-        (["optimizer.momentun=0.5"], "Legal here: optimizer.lr, optimizer.momentum"),
+        (
+            ["optimizer.momentun=0.5"],
+            "Legal here: optimizer.kind, optimizer.lr, optimizer.lr_reference_batch, optimizer.m",
+        ),
         (["optimizer.momentum=2"], "command line: optimizer.momentum = 2: it should be less than 1"),
-        (["schedule.kind=cosin"], "it should be 'constant' or 'cosine'"),
+        (["schedule.kind=cosin"], "it should be 'constant', 'cosine', 'step', 'multi_step', 'polynomial' or 'plateau'"),
+        (["schedule.kind=multi_step"], "schedule.kind = multi_step needs schedule.milestones, such as [30, 60, 80]"),
+        (["schedule.milestones=[30, 30]"], "schedule.milestones = [30, 30]: give epochs from 1 on, each later"),
+        (["schedule.milestones=[0]"], "schedule.milestones = [0]: give epochs from 1 on"),
+        (["schedule.gamma=0"], "schedule.gamma = 0: it should be greater than 0"),
+        (["schedule.patience_epochs=0"], "schedule.patience_epochs = 0: it should be greater than or equal to 1"),
+        (["optimizer.kind=adam"], "it should be 'sgd', 'alexnet', 'lars' or 'adamw'"),
+        (
+            ["optimizer.kind=lars", "optimizer.nesterov=true"],
+            "is for optimizer.kind = sgd, not lars: leave nesterov out",
+        ),
+        (["optimizer.nesterov=true", "optimizer.momentum=0"], "needs optimizer.momentum above 0"),
+        (["optimizer.lr_reference_batch=0"], "it should be greater than or equal to 1"),
+        (["accumulation=3"], "accumulation = 3 does not divide loader.global_batch = 256"),
+        (["clip_norm=0"], "clip_norm = 0: it should be greater than 0"),
+        (["ema_decay=1"], "ema_decay = 1: it should be less than 1"),
+        (["early_stop_epochs=0"], "early_stop_epochs = 0: it should be greater than or equal to 1"),
         (["loader.global_batch=10", "loader.lanes=4"], "no multiple of loader.lanes"),
         (["loader.train_transforms=[{kind: flip}]"], "'pad', 'centre_crop', 'random_crop', 'random_flip'"),
         (["optimiser.lr=1"], "command line: optimiser is no setting; did you mean optimizer"),
@@ -107,6 +126,19 @@ def test_wrong_overrides_are_refused_with_what_is_legal(conf, arguments, message
     with pytest.raises(InputError) as refusal:
         parse(TrainSettings, [conf, *arguments])
     assert message in str(refusal.value)
+
+
+def test_the_peak_learning_rate_grows_with_the_batch_only_if_it_is_of_a_reference(conf):
+    batch = ["loader.global_batch=1024", "optimizer.lr=0.1"]
+    assert parse(TrainSettings, [conf, *batch]).peak_lr == 0.1
+    assert parse(TrainSettings, [conf, *batch, "optimizer.lr_reference_batch=256"]).peak_lr == 0.4
+
+
+def test_each_workers_part_of_a_batch_is_cut_into_equal_micro_batches(conf):
+    settings = parse(TrainSettings, [conf, "loader.global_batch=48", "accumulation=16"])
+    assert settings.micro_batches(workers=1) == 16
+    with pytest.raises(InputError, match="does not divide the 24 images that each of 2 workers"):
+        settings.micro_batches(workers=2)
 
 
 def test_an_unknown_key_in_the_file_names_the_file(tmp_path):

@@ -17,11 +17,22 @@ def checkpoint(epoch=1):
     model(torch.randn(4, 3)).sum().backward()
     optimizer.step()
     about = {"settings": {"model": {"name": "x"}}, "dataset_digest": "d"}
-    return Checkpoint(epoch, 10 * epoch, model.state_dict(), optimizer.state_dict(), torch.get_rng_state(), about)
+    average = nn.Linear(3, 2)
+    return Checkpoint(
+        epoch,
+        10 * epoch,
+        model.state_dict(),
+        optimizer.state_dict(),
+        torch.get_rng_state(),
+        [0.5] * epoch,
+        average.state_dict(),
+        about,
+    )
 
 
 def assert_equal(one, other):
-    assert (one.epoch, one.step, one.about) == (other.epoch, other.step, other.about)
+    assert (one.epoch, one.step, one.about, one.val_errors) == (other.epoch, other.step, other.about, other.val_errors)
+    torch.testing.assert_close(one.average, other.average, rtol=0, atol=0)
     torch.testing.assert_close(one.model, other.model, rtol=0, atol=0)
     torch.testing.assert_close(one.optimizer, other.optimizer, rtol=0, atol=0)
     assert torch.equal(one.generator, other.generator)

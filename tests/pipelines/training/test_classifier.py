@@ -57,7 +57,7 @@ def test_a_checkpoint_brings_options_and_size_back():
         "dataset_digest": "d",
         "input_size": [8, 6],
     }
-    checkpoint = Checkpoint(1, 1, trained.state_dict(), {}, torch.get_rng_state(), about)
+    checkpoint = Checkpoint(1, 1, trained.state_dict(), {}, torch.get_rng_state(), [], None, about)
     again = restore_classifier(checkpoint, Dataset, "some run")
     images = torch.randint(0, 256, (2, 8, 6, 1), dtype=torch.uint8)
     assert torch.equal(again.eval()(images), trained.eval()(images))

@@ -10,10 +10,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
-from pipelines.config import TrainSettings
+from pipelines.config import InputError, TrainSettings
+from pipelines.training.averaging import make_average
 from pipelines.training.checkpoint import newest_first
 from pipelines.training.loop import Trainer
 from pipelines.training.mixing import Mixed, make_mix
+from pipelines.training.optimization import make_clip, make_optimizer
 from pipelines.training.workers import Solo
 
 
@@ -21,6 +23,7 @@ from pipelines.training.workers import Solo
 class Batch:
     images: torch.Tensor
     labels: torch.Tensor
+    keys: tuple[str, ...]
 
 
 class Batches:
@@ -30,9 +33,10 @@ class Batches:
 
     def epoch(self, epoch, start_step=0):
         draws = torch.Generator().manual_seed(epoch)
-        for _ in range(self.steps_per_epoch):
+        for step in range(self.steps_per_epoch):
             images = torch.randint(0, 256, (8, 2, 2, 1), generator=draws, dtype=torch.uint8)
-            yield Batch(images, (images.sum((1, 2, 3)) > 500).long())
+            keys = tuple(f"image-{epoch}-{step}-{place}" for place in range(8))
+            yield Batch(images, (images.sum((1, 2, 3)) > 500).long(), keys)
 
     def epochs(self, epochs, start_step=0):
         for epoch in epochs:
@@ -71,17 +75,20 @@ def trainer(folder, epochs=3, stop_after=None, **changes):
     model = Net()
     validations = []
 
-    def validate(model):
-        validations.append(model)
+    def validate(validated):
+        if validated is model:
+            validations.append(model)
         if len(validations) == stop_after:
             raise KeyboardInterrupt
         return {"val_top1_error": 0.5, "val_top5_error": 0.0}
 
     return Trainer(
         model=model,
-        optimizer=SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01),
+        optimizer=make_optimizer(model, settings.optimizer),
         loader=Batches(),
         mix=make_mix(settings),
+        clip=make_clip(settings.clip_norm),
+        average=make_average(model, settings.ema_decay),
         validate=validate,
         workers=Solo(),
         settings=settings,
@@ -96,6 +103,17 @@ MIXED = {
     "mixing": {"mixup_alpha": 0.4, "cutmix_alpha": 1.0},
     "label_smoothing": 0.1,
     "loader": {"global_batch": 8, "lanes": 2},
+}
+WAYS = {
+    "plain": {},
+    "mixed": MIXED,
+    "accumulation": {"accumulation": 4},
+    "ema": {"ema_decay": 0.99},
+    "plateau": {"schedule": {"kind": "plateau", "patience_epochs": 1}},
+    "clipping": {"clip_norm": 0.05},
+    "adamw": {"optimizer": {"kind": "adamw", "lr": 0.01, "weight_decay": 0.1}},
+    "lars": {"optimizer": {"kind": "lars", "lr": 5, "decay_biases_and_norms": False}},
+    "alexnet": {"optimizer": {"kind": "alexnet", "lr": 0.1, "weight_decay": 0.01}},
 }
 
 
@@ -167,7 +185,36 @@ def test_training_runs_with_each_way_of_mixing_and_learns_other_weights(tmp_path
     assert same == (not mixing and not smoothing)
 
 
-@pytest.mark.parametrize("changes", [{}, MIXED], ids=["plain", "mixed"])
+@pytest.mark.parametrize("changes", WAYS.values(), ids=WAYS)
+def test_each_way_of_training_learns_weights_of_its_own(tmp_path, changes):
+    plain, ours = trainer(tmp_path / "plain"), trainer(tmp_path / "ours", **changes)
+    plain.fit()
+    ours.fit()
+    assert all(math.isfinite(loss) for loss in ours.log.curve("step_loss").values())
+    same = all(map(torch.equal, ours.model.state_dict().values(), plain.model.state_dict().values()))
+    assert same == (changes in (WAYS["plain"], WAYS["ema"]))
+
+
+def test_micro_batches_give_the_weights_of_whole_batches(tmp_path):
+    whole, parts = trainer(tmp_path / "whole", **MIXED), trainer(tmp_path / "parts", **MIXED | {"accumulation": 4})
+    whole.fit()
+    parts.fit()
+    torch.testing.assert_close(parts.model.state_dict(), whole.model.state_dict(), rtol=1e-5, atol=1e-6)
+    assert parts.log.curve("train_loss") == pytest.approx(whole.log.curve("train_loss"))
+
+
+def test_every_step_of_a_batch_of_n_references_is_n_times_as_long(tmp_path):
+    ours = trainer(
+        tmp_path,
+        schedule={"kind": "constant"},
+        loader={"global_batch": 8, "lanes": 2},
+        optimizer={"lr": 0.05, "lr_reference_batch": 4},
+    )
+    ours.fit()
+    assert set(ours.log.curve("learning_rate").values()) == {0.1}
+
+
+@pytest.mark.parametrize("changes", WAYS.values(), ids=WAYS)
 def test_a_training_that_was_stopped_ends_with_the_very_weights_of_an_undisturbed_one(tmp_path, changes):
     undisturbed = trainer(tmp_path / "a", **changes)
     assert undisturbed.fit() == 3
@@ -176,6 +223,7 @@ def test_a_training_that_was_stopped_ends_with_the_very_weights_of_an_undisturbe
     resumed = trainer(tmp_path / "b", **changes)
     assert resumed.fit() == 1
     torch.testing.assert_close(resumed.model.state_dict(), undisturbed.model.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(resumed.average.state_dict(), undisturbed.average.state_dict(), rtol=0, atol=0)
     assert [path.name for path in newest_first(tmp_path / "b")] == ["epoch-0003.pt", "epoch-0002.pt"]
 
 
@@ -262,3 +310,80 @@ def test_progress_is_a_line_an_epoch(tmp_path, capsys):
     assert "images/s" in lines[0]
     assert re.search(r"  waited \d+% for input  ", lines[0])
     assert "s left" in lines[0]
+
+
+def scripted(trainer, errors):
+    """The validation errors of epoch after epoch."""
+    trainer.validate = lambda model: {"val_top1_error": errors[len(trainer.val_errors)], "val_top5_error": 0.0}
+    return trainer
+
+
+def test_a_plateau_of_the_validation_error_lowers_the_learning_rate_of_the_epochs_after_it(tmp_path):
+    schedule = {"kind": "plateau", "patience_epochs": 2, "max_reductions": 1}
+    ours = scripted(trainer(tmp_path, epochs=6, schedule=schedule), [0.5, 0.4, 0.4, 0.45, 0.4, 0.4])
+    ours.fit()
+    rates = list(ours.log.curve("learning_rate").values())
+    assert rates == pytest.approx([0.1] * 12 + [0.01] * 6)
+
+
+ERRORS = [0.5, 0.3, 0.4, 0.3, 0.4, 0.2]
+
+
+def test_a_training_stops_early_when_the_validation_error_no_longer_improves_and_stays_stopped(tmp_path, capsys):
+    assert scripted(trainer(tmp_path, epochs=6, early_stop_epochs=3), ERRORS).fit() == 5
+    assert "stopped after epoch 5: the top-1 error on the validation images has not improved on 30.00%" in (
+        capsys.readouterr().out
+    )
+    assert scripted(trainer(tmp_path, epochs=6, early_stop_epochs=3), ERRORS).fit() == 0
+
+
+def test_early_stopping_counts_the_epochs_before_an_interruption(tmp_path):
+    def interrupted(model):
+        raise KeyboardInterrupt
+
+    first = scripted(trainer(tmp_path, epochs=6, early_stop_epochs=3), ERRORS)
+    validate = first.validate
+    first.validate = lambda model: interrupted(model) if len(first.val_errors) == 3 else validate(model)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit()
+    assert scripted(trainer(tmp_path, epochs=6, early_stop_epochs=3), ERRORS).fit() == 2
+
+
+def test_one_improvement_in_time_keeps_a_training_going(tmp_path):
+    assert scripted(trainer(tmp_path, epochs=6, early_stop_epochs=3), [0.5, 0.4, 0.4, 0.4, 0.3, 0.3]).fit() == 6
+
+
+class Poisoned(Net):
+    """Gives no number for one batch, known by its first image."""
+
+    def __init__(self, epoch, step):
+        super().__init__()
+        self.image = [batch.images[0] for batch in Batches().epoch(epoch)][step]
+
+    def forward(self, images):
+        factor = math.inf if torch.equal(images[0], self.image) else 1.0
+        return super().forward(images) * factor
+
+
+def test_a_loss_that_is_no_number_ends_training_names_its_images_and_keeps_the_checkpoint_before(tmp_path):
+    ours = trainer(tmp_path / "checkpoints")
+    ours.model = Poisoned(epoch=1, step=2)
+    ours.model.load_state_dict(trainer(tmp_path).model.state_dict())
+    ours.optimizer = make_optimizer(ours.model, ours.settings.optimizer)
+    with pytest.raises(InputError) as caught:
+        ours.fit()
+    assert str(caught.value).startswith(
+        "the loss became infinite or not a number at step 8, found at step 8; its images: image-1-2-0, image-1-2-1,"
+    )
+    assert f"{tmp_path}/diverged.tsv lists those of steps 6 to 8." in str(caught.value)
+    assert [path.name for path in newest_first(tmp_path / "checkpoints")] == ["epoch-0001.pt"]
+    assert all(map(math.isfinite, ours.log.curve("step_loss").values()))
+
+
+def test_weights_that_an_epochs_last_step_spoils_are_not_saved(tmp_path):
+    ours = trainer(tmp_path / "checkpoints", epochs=1)
+    ours.clip = lambda parameters: [parameter.grad.mul_(math.nan) for parameter in parameters]
+    ours.loader.steps_per_epoch = 1
+    with pytest.raises(InputError, match=r"the weights became infinite or not a number at step 1, .*image-0-0-0"):
+        ours.fit()
+    assert not newest_first(tmp_path / "checkpoints")

@@ -124,6 +124,12 @@ class TrainSettings(Settings):
     with them. In early steps the share is lower, so that the random weights are soon forgotten. null: none."""
     early_stop_epochs: int | None = Field(None, ge=1)
     """End when the top-1 error on the validation images has not improved for so many epochs. null: run all epochs."""
+    checkpoint_every_steps: int | None = Field(None, ge=1)
+    """Also save a checkpoint after every so many steps, counted through all epochs. null: at the ends of epochs alone,
+    and when SIGTERM asks the training to end."""
+    keep_best: int = Field(1, ge=0)
+    """So many of the epochs with the lowest top-1 error on the validation images keep their checkpoints, beside the two
+    newest ones."""
     tracking: TrackingSettings = TrackingSettings()
     epochs: int = Field(90, ge=1)
     """Passes over the training images."""
@@ -174,6 +180,10 @@ class TrainSettings(Settings):
             )
         return self.accumulation
 
+    def saves_after(self, step: int) -> bool:
+        """Whether a checkpoint is due, though no epoch need end there."""
+        return self.checkpoint_every_steps is not None and step % self.checkpoint_every_steps == 0
+
     @property
     def dataset_name(self) -> str:
         return self.dataset.partition("?")[0].rstrip("/").rpartition("/")[2]
@@ -184,7 +194,9 @@ class TrainSettings(Settings):
 
     def identity(self, dataset_digest: str) -> str:
         """Equal for two commands that train the same weights: same settings on the same data."""
-        tree = self.model_dump(mode="json", exclude={"dataset", "tracking", "runs_dir", "name", "device", "fresh"})
+        elsewhere = {"dataset", "tracking", "runs_dir", "name", "device", "fresh"}
+        safety = {"checkpoint_every_steps", "keep_best"}
+        tree = self.model_dump(mode="json", exclude=elsewhere | safety)
         for pace in ("decode_threads", "reader_threads", "readahead_row_groups", "prefetch_batches"):
             del tree["loader"][pace]
         return digest_of({"settings": tree, "dataset": dataset_digest})

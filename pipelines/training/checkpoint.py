@@ -5,11 +5,12 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 
@@ -21,13 +22,19 @@ KEEP = 2
 """Checkpoints kept: the newest, and one before it in case the newest turns out damaged."""
 
 
+_NAME = re.compile(r"epoch-(?P<epoch>\d+)(-step-(?P<step>\d+))?")
+
+
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a training after `epoch` epochs."""
+    """The state of a training after `epoch` epochs, or within the one that comes after them."""
 
     epoch: int
+    """Epochs trained and validated."""
     step: int
     """Steps done, counted through all epochs."""
+    epoch_sums: list[float]
+    """(loss, wrong, images) over the images of the epoch that has begun, of all workers; no images: none has."""
     model: dict[str, Any]
     optimizer: dict[str, Any]
     generator: torch.Tensor
@@ -39,6 +46,16 @@ class Checkpoint:
     about: dict[str, Any]
     """What was trained: settings, dataset digest, input size; JSON types only."""
 
+    @property
+    def name(self) -> str:
+        """Of its file, without the ending."""
+        return f"epoch-{self.epoch:04d}" + (f"-step-{self.step:08d}" if self.epoch_sums[2] else "")
+
+    def best_epochs(self, count: int) -> list[int]:
+        """Epochs until now with the lowest errors, counted from 1; of equal ones the latest."""
+        epochs = range(1, len(self.val_errors) + 1)
+        return sorted(epochs, key=lambda epoch: (self.val_errors[epoch - 1], -epoch))[:count]
+
     def to_bytes(self) -> bytes:
         buffer = io.BytesIO()
         torch.save(self.__dict__, buffer)
@@ -48,8 +65,13 @@ class Checkpoint:
     def from_bytes(content: bytes, name: str) -> "Checkpoint":
         """Raises InputError that names the checkpoint if it is damaged. Runs no code that it may contain."""
         try:
+            with ZipFile(io.BytesIO(content)) as members:  # torch itself does not look at their checksums
+                if damaged := members.testzip():
+                    raise BadZipFile(f"the checksum of {damaged} differs")
             return Checkpoint(**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
         except (
+            BadZipFile,
+            NotImplementedError,
             RuntimeError,
             LookupError,
             AttributeError,
@@ -75,27 +97,41 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
-def save(checkpoint: Checkpoint, folder: Path) -> Path:
-    """Write `epoch-NNNN.pt` atomically; older ones beyond KEEP go once the new one has proved readable."""
+def save(checkpoint: Checkpoint, folder: Path, keep_best: int = 1) -> Path:
+    """Write the checkpoint atomically. Once it has proved readable older ones go, but for the KEEP newest and the best.
+
+    keep_best: of the ends of epochs, so many with the lowest errors stay. Raises InputError if it cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"epoch-{checkpoint.epoch:04d}.pt"
+    path = folder / f"{checkpoint.name}.pt"
     temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        file.write(checkpoint.to_bytes())
-        file.flush()
-        os.fsync(file.fileno())
-    Checkpoint.from_bytes(temporary.read_bytes(), str(temporary))
-    temporary.replace(path)
-    sync(folder)
+    try:
+        with temporary.open("wb") as file:
+            file.write(checkpoint.to_bytes())
+            file.flush()
+            os.fsync(file.fileno())
+        Checkpoint.from_bytes(temporary.read_bytes(), str(temporary))
+        temporary.replace(path)
+        sync(folder)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror or error}; the checkpoints before it are kept, and the same "
+            "command goes on from them"
+        ) from None
+    best = {f"epoch-{epoch:04d}" for epoch in checkpoint.best_epochs(keep_best)}
     for old in newest_first(folder)[KEEP:]:
-        old.unlink()
+        if old.stem not in best:
+            old.unlink()
     return path
 
 
 def newest_first(folder: Path) -> list[Path]:
     """The checkpoints in a folder."""
-    found = [path for path in folder.glob("epoch-*.pt") if re.fullmatch(r"epoch-\d+", path.stem)]
-    return sorted(found, key=lambda path: int(path.stem.split("-")[1]), reverse=True)
+    found = [(match, path) for path in folder.glob("epoch-*.pt") if (match := _NAME.fullmatch(path.stem))]
+    found.sort(key=lambda item: (int(item[0]["epoch"]), int(item[0]["step"] or 0)), reverse=True)
+    return [path for _, path in found]
 
 
 def newest_good(folder: Path) -> bytes:

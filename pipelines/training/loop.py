@@ -1,12 +1,13 @@
 """The training loop: batches to weights, epoch after epoch, from wherever a checkpoint left off."""
 
+import sys
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from pipelines.training.figures import averages, no_sums, progress, sums
 from pipelines.training.mixing import Mix
 from pipelines.training.optimization import Clip, set_lr
 from pipelines.training.schedules import lr_factor, plateaus
+from pipelines.training.stopping import STATUS, Stop, listening
 from pipelines.training.waiting import InputWait, clock_of
 from pipelines.training.workers import Workers
 
@@ -85,36 +87,49 @@ class Trainer:
     """What is minimised, of the model's logits."""
     val_errors: list[float] = field(default_factory=list)
     """Top-1 error on the validation images after each epoch done."""
+    step: int = 0
+    """Steps done, counted through all epochs."""
+    epoch_sums: Tensor = field(default_factory=lambda: no_sums("cpu"))
+    """Of the epoch that has begun: see figures.sums."""
 
     def fit(self) -> int:
-        """Train from the newest good checkpoint, or from the start, to the end; how many epochs that took."""
-        first_epoch = self.resume()
-        started = time.monotonic()
-        epochs = range(first_epoch, self.settings.epochs)
-        with closing(self.loader.epochs(epochs)) as batches:
+        """Train from the newest good checkpoint, or from the start, to the end; how many epochs that took.
+
+        SIGTERM ends it at the next step, with a checkpoint.
+        """
+        self.resume()
+        started, first_step, first_epoch = time.monotonic(), self.step, len(self.val_errors)
+        steps, epochs = self.loader.steps_per_epoch, range(first_epoch, self.settings.epochs)
+        with (
+            listening(self.workers) as stop,
+            closing(self.loader.epochs(epochs, first_step - first_epoch * steps)) as batches,
+        ):
             for epoch in epochs:
                 if self.improves_no_more():
                     break
-                metrics = self.train_one_epoch(epoch, batches) | self.validate_all()
+                metrics = self.train_one_epoch(epoch, batches, stop) | self.validate_all()
                 self.log.log_metrics(metrics, step=epoch + 1)
-                self.save(epoch + 1)
+                self.save()
                 if self.workers.rank == 0:
-                    left_s = (time.monotonic() - started) / (epoch + 1 - first_epoch) * (epochs.stop - epoch - 1)
+                    pace_s = (time.monotonic() - started) / max(1, self.step - first_step)
+                    left_s = pace_s * (epochs.stop * steps - self.step)
                     print(progress(epoch + 1, epochs.stop, metrics, left_s), flush=True)
+            stop.finish()
         return len(self.val_errors) - first_epoch
 
-    def train_one_epoch(self, epoch: int, batches: Iterator[LabelledImages]) -> dict[str, float]:
-        """One pass over the training split; its loss and top-1 error over all workers' images, speed and input wait.
+    def train_one_epoch(self, epoch: int, batches: Iterator[LabelledImages], stop: Stop) -> dict[str, float]:
+        """The steps of an epoch that are not done yet.
 
-        batches: the split's, from this epoch on; those of the epoch are taken.
+        Its loss and top-1 error over all workers' images, those before a resumption included; speed and input wait.
+        batches: the split's, from the next step on; those of the epoch are taken.
         """
         self.model.train()
         settings, steps = self.settings, self.loader.steps_per_epoch
-        micro_batches = settings.micro_batches(self.workers.size)
-        epoch_sums, recent_sums = no_sums("cpu"), no_sums(self.device)
+        end, micro_batches = (epoch + 1) * steps, settings.micro_batches(self.workers.size)
+        recent_sums, images_before = no_sums(self.device), float(self.epoch_sums[2])
         wait, watch = InputWait(clock_of(self.device)), FiniteWatch(self.workers, self.checkpoints.parent)
         started = time.monotonic()
-        for step, batch in enumerate(wait.timed(islice(batches, steps)), start=epoch * steps):
+        for step, batch in enumerate(wait.timed(islice(batches, end - self.step)), start=self.step):
             lr = settings.peak_lr * lr_factor(settings.schedule, step, steps, settings.epochs, self.val_errors)
             set_lr(self.optimizer, lr)
             self.optimizer.zero_grad()
@@ -127,18 +142,30 @@ class Trainer:
                 self.clip(self.model.parameters())
                 self.optimizer.step()
             self.average.follow(step)
+            self.step = step + 1
             watch.saw(step, batch.keys, recent_sums[0])
-            if (step + 1) % settings.tracking.log_every_steps == 0 or step + 1 == (epoch + 1) * steps:
+            stopping = stop.agreed()
+            saving = stopping or (self.step < end and settings.saves_after(self.step))
+            if saving or self.step == end or self.step % settings.tracking.log_every_steps == 0:
                 recent = self.workers.sum(recent_sums.cpu())
                 watch.check_loss(float(recent[0]))
-                self.log.log_metrics(averages(recent, "step") | {"learning_rate": lr}, step=step + 1)
-                epoch_sums += recent
+                self.log.log_metrics(averages(recent, "step") | {"learning_rate": lr}, step=self.step)
+                self.epoch_sums += recent
                 recent_sums = no_sums(self.device)
+            if saving:
+                watch.check_weights(self.model)
+                self.save()
+            if stopping:
+                self.end_early()
         watch.check_weights(self.model)
         elapsed = time.monotonic() - started
         waited = self.workers.sum(torch.tensor([wait.seconds / elapsed])) / self.workers.size
-        speed = {"images_per_s": float(epoch_sums[2]) / elapsed, "input_wait_fraction": float(waited)}
-        return averages(epoch_sums, "train") | speed
+        speed = {
+            "images_per_s": (float(self.epoch_sums[2]) - images_before) / elapsed,
+            "input_wait_fraction": float(waited),
+        }
+        metrics, self.epoch_sums = averages(self.epoch_sums, "train"), no_sums("cpu")
+        return metrics | speed
 
     def validate_all(self) -> dict[str, float]:
         """Metrics of the model and of its average, if there is one; the model's top-1 error joins `val_errors`.
@@ -151,36 +178,38 @@ class Trainer:
         self.val_errors.append(metrics["val_top1_error"])
         return metrics | self.average.metrics(self.validate)
 
-    def resume(self) -> int:
-        """Go back to the newest good checkpoint of rank 0, on every worker; the epochs it had done."""
+    def resume(self) -> None:
+        """Go back to the newest good checkpoint of rank 0, on every worker."""
         content = self.workers.share_bytes(newest_good(self.checkpoints) if self.workers.rank == 0 else None)
         if not content:
             self.workers.share_weights(self.model)
             self.average.restart()
-            return 0
+            return
         checkpoint = Checkpoint.from_bytes(content, f"the newest checkpoint in {self.checkpoints}")
         self.model.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.average.load_state_dict(checkpoint.average)
         self.val_errors = list(checkpoint.val_errors)
+        self.step, self.epoch_sums = checkpoint.step, torch.tensor(checkpoint.epoch_sums, dtype=torch.float64)
         torch.set_rng_state(checkpoint.generator)
         if self.workers.rank == 0:
             print(
-                f"going on after epoch {checkpoint.epoch} of {self.settings.epochs}, from {self.checkpoints}",
+                f"going on after epoch {checkpoint.epoch} of {self.settings.epochs}, step {checkpoint.step}, "
+                f"from {self.checkpoints}",
                 flush=True,
             )
         if checkpoint.epoch > self.settings.epochs:
             raise InputError(
                 f"{self.checkpoints}: has {checkpoint.epoch} epochs, more than the {self.settings.epochs} asked for"
             )
-        return checkpoint.epoch
 
-    def save(self, epochs_done: int) -> None:
+    def save(self) -> None:
         """Rank 0 writes the checkpoint; all workers hold the same state."""
         if self.workers.rank == 0:
             checkpoint = Checkpoint(
-                epoch=epochs_done,
-                step=epochs_done * self.loader.steps_per_epoch,
+                epoch=len(self.val_errors),
+                step=self.step,
+                epoch_sums=self.epoch_sums.tolist(),
                 model=self.model.state_dict(),
                 optimizer=self.optimizer.state_dict(),
                 generator=torch.get_rng_state(),
@@ -188,7 +217,14 @@ class Trainer:
                 average=self.average.state_dict(),
                 about=self.about,
             )
-            save(checkpoint, self.checkpoints)
+            save(checkpoint, self.checkpoints, self.settings.keep_best)
+
+    def end_early(self) -> NoReturn:
+        """After SIGTERM, once the checkpoint is written."""
+        self.workers.wait_for_all()  # a launcher ends the others, rank 0 at its checkpoint, when one worker has ended
+        if self.workers.rank == 0:
+            print(f"stopped by SIGTERM after step {self.step}; the same command goes on from there", flush=True)
+        sys.exit(STATUS)
 
     def improves_no_more(self) -> bool:
         """Whether early stopping ends the training here; says so."""

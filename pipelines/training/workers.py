@@ -1,8 +1,9 @@
 """The workers that train together: Horovod's processes, or this process alone. The one home of Horovod."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,6 +51,10 @@ class Workers(Protocol):
         """Element by element over all workers, on every worker."""
         ...
 
+    def begin_sum(self, values: Tensor) -> Callable[[], Tensor]:
+        """`sum` beside other work; the call of what it returns waits for it. One at a time."""
+        ...
+
     def wait_for_all(self) -> None:
         """Return once every worker has come here."""
         ...
@@ -82,6 +87,9 @@ class Solo:
 
     def sum(self, values: Tensor) -> Tensor:
         return values
+
+    def begin_sum(self, values: Tensor) -> Callable[[], Tensor]:
+        return lambda: values
 
     def wait_for_all(self) -> None:
         pass
@@ -134,6 +142,9 @@ class HorovodWorkers:
     def sum(self, values: Tensor) -> Tensor:
         total: Tensor = self._hvd.allreduce(values, op=self._hvd.Sum, name="sum")
         return total
+
+    def begin_sum(self, values: Tensor) -> Callable[[], Tensor]:
+        return partial(self._hvd.synchronize, self._hvd.allreduce_async(values, op=self._hvd.Sum, name="begun sum"))
 
     def wait_for_all(self) -> None:
         self.sum(torch.zeros(1))

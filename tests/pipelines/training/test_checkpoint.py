@@ -1,4 +1,11 @@
+import errno
+import itertools
+import os
 import pickle
+import resource
+import signal
+import sys
+from contextlib import suppress
 
 import pytest
 import torch
@@ -10,7 +17,7 @@ from pipelines.training.checkpoint import KEEP, Checkpoint, held, newest_first, 
 from pipelines.training.workers import Solo
 
 
-def checkpoint(epoch=1):
+def checkpoint(epoch=1, step=None, val_errors=None):
     torch.manual_seed(epoch)
     model = nn.Linear(3, 2)
     optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -20,11 +27,12 @@ def checkpoint(epoch=1):
     average = nn.Linear(3, 2)
     return Checkpoint(
         epoch,
-        10 * epoch,
+        10 * epoch if step is None else step,
+        [0.0, 0.0, 0.0] if step is None else [1.5, 2.0, 64.0],
         model.state_dict(),
         optimizer.state_dict(),
         torch.get_rng_state(),
-        [0.5] * epoch,
+        val_errors or [0.5] * epoch,
         average.state_dict(),
         about,
     )
@@ -50,6 +58,20 @@ def test_only_the_newest_few_are_kept(tmp_path):
     assert KEEP == 2
 
 
+def test_the_best_epochs_are_kept_beside_the_newest(tmp_path):
+    errors = [0.5, 0.2, 0.4, 0.3, 0.6, 0.7, 0.8]
+    for epoch in range(1, 8):
+        save(checkpoint(epoch, val_errors=errors[:epoch]), tmp_path, keep_best=2)
+    assert [path.name for path in newest_first(tmp_path)] == [f"epoch-000{epoch}.pt" for epoch in (7, 6, 4, 2)]
+
+
+def test_a_checkpoint_within_an_epoch_comes_after_the_end_of_the_one_before(tmp_path):
+    for one in (checkpoint(2), checkpoint(2, step=23), checkpoint(2, step=28), checkpoint(3)):
+        save(one, tmp_path, keep_best=0)
+        assert_equal(Checkpoint.from_bytes(newest_good(tmp_path), "it"), one)
+    assert [path.name for path in newest_first(tmp_path)] == ["epoch-0003.pt", "epoch-0002-step-00000028.pt"]
+
+
 def test_epochs_are_ordered_as_numbers(tmp_path):
     for epoch in (9999, 10000):
         save(checkpoint(epoch), tmp_path)
@@ -69,16 +91,85 @@ def test_no_checkpoint_is_empty(tmp_path):
     assert newest_good(tmp_path / "nothing here") == b""
 
 
-def test_a_save_that_is_interrupted_leaves_the_one_before_and_no_half_one(tmp_path, monkeypatch):
+@pytest.mark.parametrize("place", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path, place):
+    path = save(checkpoint(1), tmp_path)
+    whole = path.read_bytes()
+    for at in range(int(place * len(whole)), int(place * len(whole)) + 60):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+        try:
+            read = read_checkpoint(path, Solo())
+        except InputError as error:
+            assert str(error).startswith(f"{path}: damaged, or not a checkpoint of ours")  # noqa: PT017
+        else:  # a byte that pads
+            assert_equal(read, checkpoint(1))
+
+
+def test_a_save_that_fails_leaves_the_one_before_and_no_half_one(tmp_path, monkeypatch):
     save(checkpoint(1), tmp_path)
 
-    def power_cut(descriptor):
-        raise OSError("power cut")
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("os.fsync", power_cut)
-    with pytest.raises(OSError, match="power cut"):
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(
+        InputError, match=r"epoch-0002\.pt: cannot be written: No space left on device; the checkpoints"
+    ):
         save(checkpoint(2), tmp_path)
-    assert [path.name for path in newest_first(tmp_path)] == ["epoch-0001.pt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-0001.pt"]
+
+
+def test_a_disk_that_is_full_ends_with_the_name_of_the_file(tmp_path):
+    save(checkpoint(1), tmp_path)
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        status = 1
+        with suppress(BaseException):
+            try:
+                save(checkpoint(2), tmp_path)
+            except InputError as error:
+                status = 0 if "epoch-0002.pt: cannot be written: File too large" in str(error) else 2
+        os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-0001.pt"]
+
+
+def test_killed_at_any_line_of_a_save_the_newest_whole_checkpoint_is_there(tmp_path):
+    """SIGKILL in a child process before each line of our code that saving runs."""
+    survived = []
+    for line in itertools.count():
+        folder = tmp_path / str(line)
+        save(checkpoint(1), folder)
+        child = os.fork()
+        if not child:
+            _killed_before_line(line)
+            save(checkpoint(2), folder)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        newest = Checkpoint.from_bytes(newest_good(folder), "it")
+        assert_equal(newest, checkpoint(newest.epoch))
+        survived.append(newest.epoch)
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL
+        save(checkpoint(3), folder)  # what was left behind does not disturb
+    assert survived == sorted(survived)
+    assert set(survived) == {1, 2}
+
+
+def _killed_before_line(line):
+    left = itertools.count(line, -1)
+
+    def trace(frame, event, argument):
+        if not frame.f_code.co_filename.endswith(("training/checkpoint.py", "dataset/storage.py")):
+            return None
+        if event == "line" and next(left) == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    sys.settrace(trace)
 
 
 class Hostile:

@@ -1,5 +1,7 @@
 import math
+import os
 import re
+import signal
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +18,7 @@ from pipelines.training.checkpoint import newest_first
 from pipelines.training.loop import Trainer
 from pipelines.training.mixing import Mixed, make_mix
 from pipelines.training.optimization import make_clip, make_optimizer
+from pipelines.training.stopping import STATUS, Stop
 from pipelines.training.workers import Solo
 
 
@@ -36,11 +39,12 @@ class Batches:
         for step in range(self.steps_per_epoch):
             images = torch.randint(0, 256, (8, 2, 2, 1), generator=draws, dtype=torch.uint8)
             keys = tuple(f"image-{epoch}-{step}-{place}" for place in range(8))
-            yield Batch(images, (images.sum((1, 2, 3)) > 500).long(), keys)
+            if step >= start_step:
+                yield Batch(images, (images.sum((1, 2, 3)) > 500).long(), keys)
 
     def epochs(self, epochs, start_step=0):
         for epoch in epochs:
-            yield from self.epoch(epoch, start_step)
+            yield from self.epoch(epoch, start_step if epoch == epochs.start else 0)
 
 
 @dataclass
@@ -227,6 +231,77 @@ def test_a_training_that_was_stopped_ends_with_the_very_weights_of_an_undisturbe
     assert [path.name for path in newest_first(tmp_path / "b")] == ["epoch-0003.pt", "epoch-0002.pt"]
 
 
+class Interrupted(Batches):
+    """Something happens to this process before it has the batch of step `at`, counted through all epochs."""
+
+    def __init__(self, at, event):
+        self.at = at
+        self.event = event
+
+    def epochs(self, epochs, start_step=0):
+        first = epochs.start * self.steps_per_epoch + start_step
+        for step, batch in enumerate(super().epochs(epochs, start_step), start=first):
+            if step == self.at:
+                self.event()
+            yield batch
+
+
+def asked_to_stop():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def power_cut():
+    raise KeyboardInterrupt
+
+
+def curves_of_epochs(trainer):
+    return {key: trainer.log.curve(key) for key in ("train_loss", "train_top1_error", "val_top1_error")}
+
+
+def resumed(interrupted, whole, changes):
+    """Goes on where `interrupted` ended and compares with the undisturbed one."""
+    after = trainer(interrupted.checkpoints, **changes)
+    after.fit()
+    torch.testing.assert_close(after.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
+    assert after.average.state_dict() is None or all(
+        map(torch.equal, after.average.state_dict().values(), whole.average.state_dict().values())
+    )
+    for key, curve in curves_of_epochs(whole).items():
+        both = interrupted.log.curve(key) | after.log.curve(key)
+        assert both == pytest.approx(curve, rel=1e-12)
+
+
+@pytest.mark.parametrize("step", range(14))
+def test_sigterm_at_any_step_saves_there_and_the_same_training_goes_on_as_if_nothing_had_been(tmp_path, capsys, step):
+    whole = trainer(tmp_path / "whole")
+    whole.fit()
+    interrupted = trainer(tmp_path / "interrupted")
+    interrupted.loader = Interrupted(step, asked_to_stop)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        interrupted.fit()
+    assert ended.value.code == STATUS == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert f"stopped by SIGTERM after step {step + 2}; the same command goes on" in capsys.readouterr().out
+    resumed(interrupted, whole, {})
+
+
+@pytest.mark.parametrize("changes", WAYS.values(), ids=WAYS)
+def test_a_training_that_ends_in_the_middle_of_an_epoch_goes_on_from_its_last_checkpoint(tmp_path, changes):
+    whole = trainer(tmp_path / "whole", **changes)
+    whole.fit()
+    often = changes | {"checkpoint_every_steps": 3}
+    interrupted = trainer(tmp_path / "interrupted", **often)
+    interrupted.loader = Interrupted(8, power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.fit()
+    assert [path.name for path in newest_first(interrupted.checkpoints)] == [
+        "epoch-0001-step-00000006.pt",
+        "epoch-0001.pt",
+    ]
+    resumed(interrupted, whole, often)
+
+
 def test_a_finished_training_is_not_run_again(tmp_path):
     trainer(tmp_path).fit()
     assert trainer(tmp_path).fit() == 0
@@ -263,7 +338,8 @@ def test_the_training_error_is_against_the_labels_of_the_larger_share(tmp_path):
 
 
 def one_epoch(trainer, epoch):
-    return trainer.train_one_epoch(epoch, trainer.loader.epoch(epoch))
+    trainer.step = epoch * trainer.loader.steps_per_epoch
+    return trainer.train_one_epoch(epoch, trainer.loader.epoch(epoch), Stop(trainer.workers))
 
 
 def other_class(shares, images, labels, step):

@@ -1,0 +1,50 @@
+"""SIGTERM as a notice, not an end: a scheduler that wants its machine back is given a checkpoint first."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from pipelines.training.workers import Workers
+
+STATUS = 128 + signal.SIGTERM
+"""Of a process that ended because of it."""
+
+
+class Stop:
+    """Whether this training was asked to end: one worker that hears of it is enough, and all end at the same step.
+
+    `hear` is what calls it; `agreed` exchanges what was heard while the steps go on, so an answer is a step old.
+    """
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._heard = False
+        self._under_way: Callable[[], Tensor] | None = None
+
+    def hear(self) -> None:
+        self._heard = True
+
+    def agreed(self) -> bool:
+        """To be asked by all workers after every step; the same on all of them."""
+        answer = self.finish()
+        self._under_way = self._workers.begin_sum(torch.tensor([float(self._heard)]))
+        return answer
+
+    def finish(self) -> bool:
+        """The answer to the last exchange, after which none is under way."""
+        finished, self._under_way = self._under_way, None
+        return finished is not None and bool(finished() > 0)
+
+
+@contextmanager
+def listening(workers: Workers) -> Iterator[Stop]:
+    """SIGTERM is heard, and does no more, for as long as this lasts."""
+    stop = Stop(workers)
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.hear())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, before)

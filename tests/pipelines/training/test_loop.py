@@ -387,3 +387,21 @@ def test_weights_that_an_epochs_last_step_spoils_are_not_saved(tmp_path):
     with pytest.raises(InputError, match=r"the weights became infinite or not a number at step 1, .*image-0-0-0"):
         ours.fit()
     assert not newest_first(tmp_path / "checkpoints")
+
+
+class FromRank0(Solo):
+    """Another rank: it is given weights of ones."""
+
+    def share_weights(self, model):
+        for tensor in model.state_dict().values():
+            tensor.fill_(1)
+
+
+def test_every_worker_validates_the_weights_and_the_average_that_rank_0_saves(tmp_path):
+    ours, validated = trainer(tmp_path, epochs=1, ema_decay=0.9), []
+    ours.workers = FromRank0()
+    validate = ours.validate
+    ours.validate = lambda model: validated.append(float(model.state_dict()["layer.weight"].mean())) or validate(model)
+    ours.fit()
+    assert validated == [1, 1]
+    assert "ema_val_top1_error" in ours.log.metrics[-1][1]

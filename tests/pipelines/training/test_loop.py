@@ -203,7 +203,23 @@ def test_micro_batches_give_the_weights_of_whole_batches(tmp_path):
     assert parts.log.curve("train_loss") == pytest.approx(whole.log.curve("train_loss"))
 
 
-def test_every_step_of_a_batch_of_n_references_is_n_times_as_long(tmp_path):
+def test_the_average_is_that_of_a_plain_loop_that_averages_after_every_step(tmp_path):
+    ours = trainer(tmp_path, schedule={"kind": "constant"}, ema_decay=0.5)
+    ours.fit()
+    torch.manual_seed(0)
+    model = Net()
+    optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+    average = [parameter.detach().clone() for parameter in model.parameters()]
+    for step, batch in enumerate(batch for epoch in range(3) for batch in Batches().epoch(epoch)):
+        optimizer.zero_grad()
+        cross_entropy(model(batch.images), batch.labels).backward()
+        optimizer.step()
+        share = min(0.5, (1 + step) / (10 + step))
+        average = [share * a + (1 - share) * w.detach() for a, w in zip(average, model.parameters(), strict=True)]
+    torch.testing.assert_close(list(ours.average.state_dict().values()), average)
+
+
+def test_the_learning_rate_is_that_of_the_batch_for_the_one_of_the_reference(tmp_path):
     ours = trainer(
         tmp_path,
         schedule={"kind": "constant"},

@@ -45,7 +45,7 @@ def evaluate(
     """Predict every validation image with one run's newest checkpoint; write the predictions, return the metrics."""
     checkpoint = read_checkpoint(Path(trained["checkpoint"]), workers)
     device = choose_device(settings.device, workers)
-    model = restore_classifier(checkpoint, manifest, trained["name"]).to(device)
+    model = restore_classifier(checkpoint, manifest, trained["name"], settings.average).to(device)
     transforms = TrainSettings.model_validate(checkpoint.about["settings"]).loader.val_transforms
     loading = LoaderSettings(
         global_batch=settings.global_batch,

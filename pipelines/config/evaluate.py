@@ -18,6 +18,8 @@ class EvaluateSettings(Settings):
     """Run ids or names; empty: the newest finished run of each name in the experiment."""
     predictions: Path = Path("work/predictions")
     """Predictions are written as Parquet, a folder a run."""
+    average: bool = False
+    """Predict with the moving average of the weights, of runs trained with ema_decay."""
     global_batch: int = Field(256, ge=1)
     """Images in one step over all workers together; padded up to a multiple of their number."""
     decode_threads: int = Field(2, ge=1)

@@ -38,11 +38,18 @@ def check_fits(model: Classifier, images: Tensor, network: str, setting: str) ->
         ) from None
 
 
-def restore_classifier(checkpoint: Checkpoint, manifest: Manifest, run: str) -> Classifier:
-    """With the weights of `run`'s checkpoint; an InputError if it was trained on another dataset."""
+def restore_classifier(checkpoint: Checkpoint, manifest: Manifest, run: str, average: bool = False) -> Classifier:
+    """With the weights of `run`'s checkpoint; an InputError if it was trained on another dataset.
+
+    average: with the moving average of the weights; an InputError if there is none.
+    """
     if checkpoint.about["dataset_digest"] != manifest.digest:
         raise InputError(f"{run} was trained on another dataset than this one (digests differ); name other runs=[…]")
     settings = ModelSettings.model_validate(checkpoint.about["settings"]["model"])
     model = make_classifier(settings, manifest, checkpoint.about.get("input_size"))
-    model.load_state_dict(checkpoint.model)
+    if average and checkpoint.average is None:
+        raise InputError(
+            f"average = true: {run} was trained without ema_decay; leave average out, or name other runs=[…]"
+        )
+    model.load_state_dict(checkpoint.average if average and checkpoint.average else checkpoint.model)
     return model

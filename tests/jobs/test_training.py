@@ -85,6 +85,15 @@ def test_a_mistake_of_one_setting_ends_all_workers_with_its_message(place):
     assert "error: model.name = 'lenet6': no such network; there are lenet5, lenet5_modern" in printed
 
 
+def test_a_loss_that_is_no_number_ends_all_workers_and_names_the_images(place):
+    command = place.train_command(2, "optimizer.lr=1e18", "name=diverged", f"runs_dir={place.folder}/diverged")
+    printed = call(*command, status=1)
+    assert "the loss became infinite or not a number at step" in printed
+    (listed,) = (place.folder / "diverged").glob("*/diverged.tsv")
+    assert {line.split("\t")[1] for line in listed.read_text().splitlines()[1:]} == {"0", "1"}
+    assert not place.checkpoints("diverged")
+
+
 def test_a_mistake_about_validation_shows_before_training_starts(place):
     command = place.train_command(1, "loader.val_transforms=[{kind: pad, size: 64}]", "name=mistaken")
     printed = call(*command, status=2)

@@ -207,7 +207,23 @@ def test_micro_batches_give_the_weights_of_whole_batches(tmp_path):
     assert parts.log.curve("train_loss") == pytest.approx(whole.log.curve("train_loss"))
 
 
-def test_every_step_of_a_batch_of_n_references_is_n_times_as_long(tmp_path):
+def test_the_average_is_that_of_a_plain_loop_that_averages_after_every_step(tmp_path):
+    ours = trainer(tmp_path, schedule={"kind": "constant"}, ema_decay=0.5)
+    ours.fit()
+    torch.manual_seed(0)
+    model = Net()
+    optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+    average = [parameter.detach().clone() for parameter in model.parameters()]
+    for step, batch in enumerate(batch for epoch in range(3) for batch in Batches().epoch(epoch)):
+        optimizer.zero_grad()
+        cross_entropy(model(batch.images), batch.labels).backward()
+        optimizer.step()
+        share = min(0.5, (1 + step) / (10 + step))
+        average = [share * a + (1 - share) * w.detach() for a, w in zip(average, model.parameters(), strict=True)]
+    torch.testing.assert_close(list(ours.average.state_dict().values()), average)
+
+
+def test_the_learning_rate_is_that_of_the_batch_for_the_one_of_the_reference(tmp_path):
     ours = trainer(
         tmp_path,
         schedule={"kind": "constant"},
@@ -463,3 +479,21 @@ def test_weights_that_an_epochs_last_step_spoils_are_not_saved(tmp_path):
     with pytest.raises(InputError, match=r"the weights became infinite or not a number at step 1, .*image-0-0-0"):
         ours.fit()
     assert not newest_first(tmp_path / "checkpoints")
+
+
+class FromRank0(Solo):
+    """Another rank: it is given weights of ones."""
+
+    def share_weights(self, model):
+        for tensor in model.state_dict().values():
+            tensor.fill_(1)
+
+
+def test_every_worker_validates_the_weights_and_the_average_that_rank_0_saves(tmp_path):
+    ours, validated = trainer(tmp_path, epochs=1, ema_decay=0.9), []
+    ours.workers = FromRank0()
+    validate = ours.validate
+    ours.validate = lambda model: validated.append(float(model.state_dict()["layer.weight"].mean())) or validate(model)
+    ours.fit()
+    assert validated == [1, 1]
+    assert "ema_val_top1_error" in ours.log.metrics[-1][1]

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy, interpolate
 import models
 from models.classifier import Classifier
 from models.heads import heads_of, main_logits
+from tests.models.onnx_runtime import through_onnx
 
 SMALL = {
     "alexnet": (67, {}),
@@ -99,6 +100,15 @@ def test_traced_for_torchscript_it_gives_what_it_gave(name, network):
         traced = torch.jit.trace(network, images(name), check_trace=False)
         given = images(name, 3)
         torch.testing.assert_close(traced(given), network(given), rtol=1e-4, atol=1e-5)
+
+
+def test_as_onnx_it_gives_what_it_gave_for_any_number_of_images(name, network):
+    network.eval()
+    exported = through_onnx(network, images(name))
+    with torch.no_grad():
+        for count in (1, 3):
+            given = images(name, count)
+            torch.testing.assert_close(exported(given), network(given), rtol=1e-3, atol=1e-5)
 
 
 def test_dropout_is_there_in_training_and_can_be_left_out(name):

@@ -6,6 +6,7 @@ from torch.nn.functional import conv2d, cross_entropy
 import models
 from models.classifier import Classifier
 from models.lenet import PartialConvolution, Squash, Subsampling
+from tests.models.onnx_runtime import through_onnx
 
 NAMES = ["lenet5", "lenet5_modern"]
 PUBLISHED = {"c1": 156, "s2": 12, "c3": 1_516, "s4": 32, "c5": 48_120, "f6": 10_164}
@@ -91,6 +92,14 @@ def test_scripted_and_exported_it_gives_the_same_scores(name):
     expected = network(images)
     torch.testing.assert_close(torch.jit.trace(network, images)(images), expected)
     torch.testing.assert_close(torch.export.export(network, (images,)).module()(images), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_as_onnx_it_gives_the_same_scores_for_any_number_of_images(name):
+    network = create(name).eval()
+    exported = through_onnx(network, torch.randn(2, 1, 32, 32))
+    for images in (torch.randn(1, 1, 32, 32), torch.randn(3, 1, 32, 32)):
+        torch.testing.assert_close(exported(images), network(images).detach(), rtol=1e-3, atol=1e-5)
 
 
 def test_an_unknown_network_is_refused_with_the_names_there_are():

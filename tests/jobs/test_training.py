@@ -50,34 +50,58 @@ def test_two_workers_end_with_the_weights_of_one_worker_and_the_same_global_batc
     torch.testing.assert_close(*averages, rtol=1e-4, atol=1e-5)
 
 
-def test_a_killed_training_goes_on_to_the_weights_of_an_undisturbed_one(place):
-    epochs, name = 8, "name=killed"
-    command = place.train_command(2, f"epochs={epochs}", name, f"runs_dir={place.folder}/killed")
-    _kill_after_epochs(2, command, place)
+EPOCHS = 8
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place):
+    """Weights of two workers after EPOCHS epochs in which nothing happened."""
+    place.train(2, f"epochs={EPOCHS}", "name=undisturbed", f"runs_dir={place.folder}/undisturbed")
+    return weights(place.checkpoints("undisturbed")[-1])
+
+
+def test_a_killed_training_goes_on_to_the_weights_of_an_undisturbed_one(place, undisturbed):
+    command = disturbed(place, "killed")
+    launcher = _started(command, place, "killed")
+    for process in [*psutil.Process(launcher.pid).children(recursive=True), launcher]:
+        process.kill()
+    launcher.communicate()
     printed = call(*command)
-    done = int(re.search(rf"going on after epoch (\d+) of {epochs}", printed)[1])
-    assert 2 <= done < epochs
-    place.train(2, f"epochs={epochs}", "name=undisturbed", f"runs_dir={place.folder}/undisturbed")
-    killed, undisturbed = (place.checkpoints(runs)[-1] for runs in ("killed", "undisturbed"))
-    torch.testing.assert_close(weights(killed), weights(undisturbed), rtol=0, atol=0)
+    done = int(re.search(rf"going on after epoch (\d+) of {EPOCHS}", printed)[1])
+    assert 2 <= done < EPOCHS
+    torch.testing.assert_close(weights(place.checkpoints("killed")[-1]), undisturbed, rtol=0, atol=0)
 
     client = MlflowClient(f"sqlite:///{place.folder}/mlflow.db")
     experiment = client.get_experiment_by_name("digits")
     (run,) = client.search_runs([experiment.experiment_id], "attributes.run_name = 'killed'")
     assert run.info.status == "FINISHED"
-    assert {m.step for m in client.get_metric_history(run.info.run_id, "val_loss")} == set(range(1, epochs + 1))
+    assert {m.step for m in client.get_metric_history(run.info.run_id, "val_loss")} == set(range(1, EPOCHS + 1))
 
 
-def _kill_after_epochs(epochs, command, place):
+def test_a_training_that_is_asked_to_stop_saves_at_once_and_goes_on_from_that_step(place, undisturbed):
+    command = disturbed(place, "stopped")
+    launcher = _started(command, place, "stopped")
+    launcher.terminate()
+    printed, _ = launcher.communicate(timeout=60)
+    step = int(re.search(r"stopped by SIGTERM after step (\d+)", printed)[1])
+    again = call(*command)
+    assert re.search(rf"going on after epoch \d of {EPOCHS}, step {step},", again)
+    torch.testing.assert_close(weights(place.checkpoints("stopped")[-1]), undisturbed, rtol=0, atol=0)
+
+
+def disturbed(place, name):
+    return place.train_command(2, f"epochs={EPOCHS}", f"name={name}", f"runs_dir={place.folder}/{name}")
+
+
+def _started(command, place, name):
+    """The launcher of a training that has two epochs behind it."""
     launcher = start(*command)
     deadline = time.monotonic() + 120
-    while len(found := place.checkpoints("killed")) < 1 or found[-1].name < f"epoch-{epochs:04d}.pt":
+    while not any(path.name >= "epoch-0002.pt" for path in place.checkpoints(name)):
         assert launcher.poll() is None, launcher.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    for process in [*psutil.Process(launcher.pid).children(recursive=True), launcher]:
-        process.kill()
-    launcher.communicate()
+    return launcher
 
 
 def test_a_mistake_of_one_setting_ends_all_workers_with_its_message(place):

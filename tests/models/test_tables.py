@@ -1,9 +1,14 @@
 """The papers' figures: parameters, multiply-adds, shapes."""
 
+import itertools
+
 import pytest
+import torch
 from torch import nn
 
 import models
+from models.layers import LocalResponseNorm
+from models.resnet import Residual
 from models.vgg import TABLE
 from tests.models.counting import multiply_adds, on_meta, parameters, passed
 
@@ -129,6 +134,78 @@ def test_alexnets_layers_in_the_slides_and_in_the_papers_order():
     assert paper[:8] == ["conv1", "relu1", "norm1", "pool1", "conv2", "relu2", "norm2", "pool2"]
     assert slide[8:] == paper[8:]
     assert slide[-7:] == ["fc6", "relu6", "drop6", "fc7", "relu7", "drop7", "fc8"]
+
+
+OVERLAPPING, OVER_THE_EDGE = (3, 2, 0, False), (3, 2, 0, True)
+POOLINGS = {
+    "alexnet": [OVERLAPPING] * 3,
+    "alexnet_two_tower": [OVERLAPPING] * 3,
+    "zfnet": [OVER_THE_EDGE] * 3,
+    "vgg_d": [(2, 2, 0, False)] * 5,
+    "googlenet": [OVER_THE_EDGE] * 2 + [(3, 1, 1, False)] * 2 + [OVER_THE_EDGE] + [(3, 1, 1, False)] * 5
+    + [OVER_THE_EDGE] + [(3, 1, 1, False)] * 2,
+    "resnet18": [(3, 2, 1, False)],
+    "lenet5_modern": [(2, 2, 0, False)] * 2,
+}  # fmt: skip
+"""Window, stride, padding, whether a last window may hang over the edge."""
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_maxima_are_taken_over_the_papers_windows(name):
+    pools = [layer for layer in on_meta(name).modules() if isinstance(layer, nn.MaxPool2d)]
+    assert [(pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode) for pool in pools] == POOLINGS[name]
+
+
+ENDS = {
+    "resnet34": (".branch.bn2", ".shortcut.bn"),
+    "resnet50": (".branch.bn3", ".shortcut.bn"),
+    "resnet20": (".branch.bn2",),
+}
+"""Where a residual block rectifies only the sum."""
+
+
+@pytest.mark.parametrize(
+    "name", ["lenet5_modern", *SIZES, "zfnet", "vgg_a_lrn", "vgg_d", "googlenet", "plain34", *ENDS]
+)
+def test_every_layer_but_the_last_is_rectified(name):
+    layers = [(place, layer) for place, layer, _ in passed(on_meta(name), 3, *models.input_size(name))]
+    bare = [
+        place
+        for (place, layer), (_, after) in itertools.pairwise(layers)
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d)
+        and not isinstance(after, nn.BatchNorm2d | nn.ReLU)
+        and not place.endswith(ENDS.get(name, ()))
+    ]
+    assert bare == []
+    assert isinstance(layers[-1][1], nn.Linear)
+
+
+def test_a_residual_block_rectifies_the_sum_of_branch_and_shortcut():
+    branch, shortcut = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)
+    maps = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(Residual(branch, shortcut)(maps), (branch(maps) + shortcut(maps)).clamp(min=0))
+
+
+def test_zfnets_and_googlenets_response_normalisations_follow_their_figures():
+    def before(name):
+        layers = passed(on_meta(name), 3, 224, 224)
+        return [
+            (earlier, place)
+            for (earlier, *_), (place, layer, _) in itertools.pairwise(layers)
+            if isinstance(layer, LocalResponseNorm)
+        ]
+
+    assert before("zfnet") == [("pool1", "norm1"), ("pool2", "norm2")]
+    assert before("googlenet") == [("trunk.pool1", "trunk.norm1"), ("trunk.relu2", "trunk.norm2")]
+    assert before("vgg_a_lrn") == [("relu1_1", "norm1")]
+
+
+def test_googlenets_auxiliary_heads_are_section_5s():
+    network = on_meta("googlenet").train()
+    kinds = [type(layer).__name__ for layer in network.auxiliary["inception_4a"]]
+    assert kinds == ["AvgPool2d", "Conv2d", "ReLU", "Flatten", "Linear", "ReLU", "Dropout", "Linear"]
+    assert list(network.auxiliary) == ["inception_4a", "inception_4d"]
+    assert [head.weight for head in network(torch.empty(2, 3, 224, 224, device="meta"))] == [1.0, 0.3, 0.3]
 
 
 def test_zfnets_figure_3():

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.command_line import run
-from pipelines.config import EvaluateSettings, LoaderSettings, TrainSettings
+from pipelines.config import EvaluateSettings, HorovodSettings, LoaderSettings, TrainSettings
 from pipelines.dataset.manifest import Manifest
 from pipelines.evaluation.metrics import validate
 from pipelines.evaluation.predictions import PredictionWriter
@@ -17,7 +17,7 @@ from pipelines.training.workers import Workers, choose_device, connected, share_
 
 
 def main(settings: EvaluateSettings) -> None:
-    with connected() as workers:
+    with connected(HorovodSettings()) as workers:
         manifest = share_manifest(settings.dataset, workers)
         for trained in runs_to_evaluate(settings, workers):
             metrics = evaluate(settings, manifest, workers, trained)

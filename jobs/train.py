@@ -16,19 +16,22 @@ from pipelines.summary.inputs import Input
 from pipelines.summary.summary import summarize
 from pipelines.summary.table import layers_table
 from pipelines.training.averaging import make_average
-from pipelines.training.checkpoint import held, newest_first
-from pipelines.training.classifier import check_fits, make_classifier
+from pipelines.training.checkpoint import held, newest_first, read_checkpoint
+from pipelines.training.classifier import check_fits, make_classifier, restore_classifier
+from pipelines.training.layout import place
 from pipelines.training.loop import Trainer
 from pipelines.training.mixing import make_mix
 from pipelines.training.optimization import make_clip, make_optimizer
-from pipelines.training.workers import Workers, choose_device, connected, share_manifest
+from pipelines.training.precision import Precision, allow_tf32
+from pipelines.training.workers import Solo, Workers, choose_device, connected, share_manifest
 
 
 def main(settings: TrainSettings) -> None:
-    with connected() as workers:
+    with connected(settings.horovod) as workers:
         manifest = share_manifest(settings.dataset, workers)
         folder = settings.runs_dir / f"{settings.run_name()}-{settings.identity(manifest.digest)[:8]}"
         device = choose_device(settings.device, workers)
+        workers.record_timeline(folder)
         train, val = make_loaders(settings, manifest, workers, pin_memory=device.type == "cuda")
         trainer = make_trainer(settings, manifest, train, val, workers, device, folder)
         if workers.rank == 0:
@@ -67,7 +70,9 @@ def make_trainer(
     model = make_classifier(settings.model, manifest, (height, width))
     for loader, images in examples:  # a mistake shows now, not after the first epoch
         check_fits(model, images, settings.model.name, f"loader.{loader.split}_transforms")
-    model.to(device)
+    workers.synchronise_statistics(model, device)
+    place(model, device, settings.channels_last)
+    allow_tf32(settings.tf32)
     copier = copier_for(device)
     return Trainer(
         model=model,
@@ -89,6 +94,7 @@ def make_trainer(
             "input_size": [height, width],
         },
         loss=model.loss,
+        precision=Precision(settings.precision, device.type),
     )
 
 
@@ -112,7 +118,8 @@ def track(trainer: Trainer, manifest: Manifest, train: Loader, val: Loader, fold
         if epochs or not tracker.was_finished:
             tracker.log_tags({CHECKPOINT_TAG: str(checkpoint)})
             tracker.log_learning_curves()
-            tracker.log_model(trainer.model, val.examples(2))
+            plain = restore_classifier(read_checkpoint(checkpoint, Solo()), manifest, settings.run_name())
+            tracker.log_model(plain, val.examples(2))
     if epochs:
         print(f"\n{train.times}\n")
     print(

@@ -5,6 +5,7 @@ One frozen tree a job. `command_line.py` fills it from defaults, then a YAML fil
 
 from pipelines.config.base import InputError, Settings, digest_of
 from pipelines.config.evaluate import EnsembleSettings, EvaluateSettings
+from pipelines.config.horovod import HorovodSettings
 from pipelines.config.loader import LoaderSettings
 from pipelines.config.preprocess import (
     AugmentSettings,
@@ -47,6 +48,7 @@ __all__ = [
     "ColourJitter",
     "EnsembleSettings",
     "EvaluateSettings",
+    "HorovodSettings",
     "ImageSettings",
     "InputError",
     "LoaderSettings",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from pipelines.config.base import InputError, Settings, digest_of
+from pipelines.config.horovod import HorovodSettings
 from pipelines.config.loader import LoaderSettings
 from pipelines.config.tracking import TrackingSettings
 
@@ -100,6 +101,13 @@ class MixingSettings(Settings):
     one or the other with equal probability."""
 
 
+_NOT_OF_THE_WEIGHTS = {
+    *("dataset", "tracking", "runs_dir", "name", "device", "channels_last", "fresh"),
+    *("checkpoint_every_steps", "keep_best"),
+}
+"""Settings that say where and how a training runs, but not what it learns."""
+
+
 class TrainSettings(Settings):
     """Settings of jobs/train.py: one network, trained data-parallel by however many workers launch it."""
 
@@ -141,6 +149,17 @@ class TrainSettings(Settings):
     """Checkpoints lie in a folder of this one, one folder for each distinct training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: this worker's GPU if there is one."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of convolutions and products of matrices in training; weights, gradients, losses and validation stay float32.
+    bfloat16 (Kalamkar et al. 2019) has float32's range. float16 (Micikevicius et al. 2018) has more digits and less
+    range, so the loss is scaled, and steps whose gradients overflow are left out."""
+    tf32: bool = True
+    """On GPUs since Ampere: float32 convolutions and products of matrices with 10 bits of mantissa, several times as
+    fast. false: with all 23."""
+    channels_last: Literal["auto"] | bool = "auto"
+    """Keep weights and maps in memory as (N, H, W, C), which convolutions on GPUs are fastest with, above all with less
+    than float32. auto: on GPUs."""
+    horovod: HorovodSettings = HorovodSettings()
     fresh: bool = False
     """Start anew even if a checkpoint of the same training exists."""
 
@@ -161,6 +180,16 @@ class TrainSettings(Settings):
                 f"accumulation = {self.accumulation} does not divide loader.global_batch = {self.loader.global_batch}: "
                 "micro-batches are of one size; change one of the two"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _adasum_has_no_average_to_change(self) -> "TrainSettings":
+        for setting, given in (("clip_norm", self.clip_norm), ("precision = float16", self.precision == "float16")):
+            if self.horovod.adasum and given:
+                raise InputError(
+                    f"horovod.adasum = true cannot go with {setting}: it combines the workers' steps, and there are no "
+                    "averaged gradients before them; leave one of the two out"
+                )
         return self
 
     @property
@@ -194,9 +223,8 @@ class TrainSettings(Settings):
 
     def identity(self, dataset_digest: str) -> str:
         """Equal for two commands that train the same weights: same settings on the same data."""
-        elsewhere = {"dataset", "tracking", "runs_dir", "name", "device", "fresh"}
-        safety = {"checkpoint_every_steps", "keep_best"}
-        tree = self.model_dump(mode="json", exclude=elsewhere | safety)
+        tree = self.model_dump(mode="json", exclude=_NOT_OF_THE_WEIGHTS)
         for pace in ("decode_threads", "reader_threads", "readahead_row_groups", "prefetch_batches"):
             del tree["loader"][pace]
+        tree["horovod"] = self.horovod.model_dump(include={"compression", "adasum", "sync_batch_norm"})
         return digest_of({"settings": tree, "dataset": dataset_digest})

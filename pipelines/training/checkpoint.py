@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -45,6 +45,8 @@ class Checkpoint:
     """The moving average of the model's weights, if there is one."""
     about: dict[str, Any]
     """What was trained: settings, dataset digest, input size; JSON types only."""
+    precision: dict[str, Any] = field(default_factory=dict)
+    """The loss's scale, of float16."""
 
     @property
     def name(self) -> str:

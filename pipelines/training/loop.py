@@ -5,6 +5,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -23,6 +24,7 @@ from pipelines.training.divergence import FiniteWatch
 from pipelines.training.figures import averages, no_sums, progress, sums
 from pipelines.training.mixing import Mix
 from pipelines.training.optimization import Clip, set_lr
+from pipelines.training.precision import Precision
 from pipelines.training.schedules import lr_factor, plateaus
 from pipelines.training.stopping import STATUS, Stop, listening
 from pipelines.training.waiting import InputWait, clock_of
@@ -85,6 +87,8 @@ class Trainer:
     log: MetricLog = field(default_factory=SilentLog)
     loss: Loss = cross_entropy
     """What is minimised, of the model's logits."""
+    precision: Precision = field(default_factory=partial(Precision, "float32", "cpu"))
+    """For `device`."""
     val_errors: list[float] = field(default_factory=list)
     """Top-1 error on the validation images after each epoch done."""
     step: int = 0
@@ -134,13 +138,15 @@ class Trainer:
             set_lr(self.optimizer, lr)
             self.optimizer.zero_grad()
             for part in self.mix(batch.images, batch.labels, step).parts(micro_batches):
-                outputs = self.model(part.images)
-                loss = part.loss(outputs, settings.label_smoothing, self.loss)
-                (loss / micro_batches).backward()
+                with self.precision.autocast():
+                    outputs = self.model(part.images)
+                    loss = part.loss(outputs, settings.label_smoothing, self.loss)
+                self.precision.scaled(loss / micro_batches).backward()
                 recent_sums += sums(loss, main_logits(outputs), part.labels)
             with self.workers.averaged_gradients(self.optimizer):
+                self.precision.unscale(self.optimizer)
                 self.clip(self.model.parameters())
-                self.optimizer.step()
+                self.precision.step(self.optimizer)
             self.average.follow(step)
             self.step = step + 1
             watch.saw(step, batch.keys, recent_sums[0])
@@ -189,6 +195,7 @@ class Trainer:
         self.model.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.average.load_state_dict(checkpoint.average)
+        self.precision.load_state_dict(checkpoint.precision)
         self.val_errors = list(checkpoint.val_errors)
         self.step, self.epoch_sums = checkpoint.step, torch.tensor(checkpoint.epoch_sums, dtype=torch.float64)
         torch.set_rng_state(checkpoint.generator)
@@ -216,6 +223,7 @@ class Trainer:
                 val_errors=self.val_errors,
                 average=self.average.state_dict(),
                 about=self.about,
+                precision=self.precision.state_dict(),
             )
             save(checkpoint, self.checkpoints, self.settings.keep_best)
 

@@ -5,13 +5,14 @@ from functools import partial
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, AdamW, Optimizer
 
 from pipelines.config import OptimizerSettings
 from pipelines.training.velocity import AlexNetSGD, Lars
 
-NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
+NORMALISATIONS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,9 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pipelines.config import InputError
+from pipelines.config import HorovodSettings, InputError
 from pipelines.dataset.manifest import Manifest, read_manifest
 from pipelines.dataset.storage import Address
+from pipelines.training.compression import ChannelsLastCompressor, contiguous_view
+from pipelines.training.environment import environment_of
+from pipelines.training.statistics import convert
 
 
 class Workers(Protocol):
@@ -59,6 +63,14 @@ class Workers(Protocol):
         """Return once every worker has come here."""
         ...
 
+    def synchronise_statistics(self, model: nn.Module, device: torch.device) -> None:
+        """If asked to: normalise over the images of all workers, not of each one's own, from now on."""
+        ...
+
+    def record_timeline(self, folder: Path) -> None:
+        """If asked to: write what the workers send each other, and when, to a file in this folder of rank 0."""
+        ...
+
 
 class Solo:
     """One process that trains alone: the in-process twin of HorovodWorkers."""
@@ -94,15 +106,28 @@ class Solo:
     def wait_for_all(self) -> None:
         pass
 
+    def synchronise_statistics(self, model: nn.Module, device: torch.device) -> None:
+        pass
+
+    def record_timeline(self, folder: Path) -> None:
+        pass
+
 
 class HorovodWorkers:
     """The processes that one horovodrun started."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: HorovodSettings) -> None:
         import horovod.torch as hvd
 
+        for variable, value in environment_of(settings).items():
+            os.environ.setdefault(variable, value)  # horovodrun's own flags are there already
         hvd.init()
+        if settings.adasum and not hvd.mpi_built():
+            raise InputError(
+                "horovod.adasum = true needs a Horovod built with MPI, which this one is not: leave it out"
+            )
         self._hvd = hvd
+        self._settings = settings
         self.rank: int = hvd.rank()
         self.size: int = hvd.size()
         self.local_rank: int = hvd.local_rank()
@@ -110,19 +135,28 @@ class HorovodWorkers:
         self.talks_on_gpus: bool = bool(hvd.nccl_built())
 
     def share_gradients(self, optimizer: Optimizer, model: nn.Module, micro_batches: int) -> Optimizer:
-        shared: Optimizer = self._hvd.DistributedOptimizer(
-            optimizer, named_parameters=model.named_parameters(), backward_passes_per_step=micro_batches
+        hvd, settings = self._hvd, self._settings
+        shared: Optimizer = hvd.DistributedOptimizer(
+            optimizer,
+            named_parameters=model.named_parameters(),
+            compression=ChannelsLastCompressor(getattr(hvd.Compression, settings.compression)),
+            backward_passes_per_step=micro_batches,
+            op=hvd.Adasum if settings.adasum else hvd.Average,
         )
         return shared
 
     @contextmanager
     def averaged_gradients(self, optimizer: Any) -> Iterator[None]:
+        if self._settings.adasum:  # which combines the steps of all workers, not their gradients, and does so itself
+            yield
+            return
         optimizer.synchronize()
         with optimizer.skip_synchronize():
             yield
 
     def share_weights(self, model: nn.Module) -> None:
-        self._hvd.broadcast_parameters(model.state_dict(), root_rank=0)
+        views = {name: contiguous_view(tensor) for name, tensor in model.state_dict().items()}
+        self._hvd.broadcast_parameters(views, root_rank=0)
 
     def share_bytes(self, content: bytes | None) -> bytes:
         # Horovod's broadcast_object would pickle; bytes go as they are, their length first.
@@ -149,16 +183,29 @@ class HorovodWorkers:
     def wait_for_all(self) -> None:
         self.sum(torch.zeros(1))
 
+    def synchronise_statistics(self, model: nn.Module, device: torch.device) -> None:
+        if not self._settings.sync_batch_norm:
+            return
+        if device.type != "cuda":
+            raise InputError("horovod.sync_batch_norm = true is for GPUs, and this trains on the CPU: leave it out")
+        convert(model, self._hvd.SyncBatchNorm)
+
+    def record_timeline(self, folder: Path) -> None:
+        if os.environ.get("HOROVOD_TIMELINE") == "DYNAMIC" and self._settings.timeline:
+            if self.rank == 0:
+                folder.mkdir(parents=True, exist_ok=True)
+            self._hvd.start_timeline(str(folder / "horovod-timeline.json"))
+
 
 @contextmanager
-def connected() -> Iterator[Workers]:
+def connected(settings: HorovodSettings) -> Iterator[Workers]:
     """Horovod's workers if horovodrun started this process, else this process alone.
 
     Also gives this process its share of the host's cores, so that workers on one host do not fight for them. If another
     worker ends early, what this one then waits for in vain is an InputError that points to the other's message.
     """
     launched = "HOROVOD_SIZE" in os.environ
-    workers: Workers = HorovodWorkers() if launched else Solo()
+    workers: Workers = HorovodWorkers(settings) if launched else Solo()
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(max(1, cores // workers.local_size))
     try:

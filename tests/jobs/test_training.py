@@ -1,5 +1,6 @@
 """jobs/train.py under a real horovodrun: several workers equal one, and a killed training goes on."""
 
+import json
 import re
 import time
 
@@ -102,6 +103,17 @@ def _started(command, place, name):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return launcher
+
+
+def test_what_horovod_does_is_set_and_its_timeline_is_in_the_runs_folder(place):
+    place.train(
+        2, "epochs=1", f"runs_dir={place.folder}/timed", "horovod.compression=fp16", "horovod.timeline=true",
+        "horovod.fusion_threshold_mb=1", "horovod.cycle_time_ms=2", "precision=bfloat16", "channels_last=true",
+    )  # fmt: skip
+    (timeline,) = (place.folder / "timed").glob("*/horovod-timeline.json")
+    assert place.checkpoints("timed")
+    events = json.loads(timeline.read_text().rstrip().rstrip(",").removesuffix("]").rstrip().rstrip(",") + "]")
+    assert "ALLREDUCE" in {event.get("name") for event in events}
 
 
 def test_a_mistake_of_one_setting_ends_all_workers_with_its_message(place):

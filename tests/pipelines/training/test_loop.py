@@ -18,6 +18,7 @@ from pipelines.training.checkpoint import newest_first
 from pipelines.training.loop import Trainer
 from pipelines.training.mixing import Mixed, make_mix
 from pipelines.training.optimization import make_clip, make_optimizer
+from pipelines.training.precision import Precision
 from pipelines.training.stopping import STATUS, Stop
 from pipelines.training.workers import Solo
 
@@ -100,6 +101,7 @@ def trainer(folder, epochs=3, stop_after=None, **changes):
         checkpoints=folder,
         about={"dataset_digest": "d"},
         log=Log(),
+        precision=Precision(settings.precision, "cpu", first_scale=2.0**24),  # so high that first steps overflow
     )
 
 
@@ -118,6 +120,8 @@ WAYS = {
     "adamw": {"optimizer": {"kind": "adamw", "lr": 0.01, "weight_decay": 0.1}},
     "lars": {"optimizer": {"kind": "lars", "lr": 5, "decay_biases_and_norms": False}},
     "alexnet": {"optimizer": {"kind": "alexnet", "lr": 0.1, "weight_decay": 0.01}},
+    "bfloat16": {"precision": "bfloat16"},
+    "float16": {"precision": "float16", "clip_norm": 0.3, "accumulation": 2},
 }
 
 

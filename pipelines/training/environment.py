@@ -1,0 +1,25 @@
+"""Horovod's settings as the environment variables that it reads when it starts."""
+
+from pipelines.config.horovod import HorovodSettings
+
+
+def environment_of(settings: HorovodSettings) -> dict[str, str]:
+    """Names as in Horovod 0.28.1's `horovod/common/common.h`; what is left to Horovod is not among them.
+
+    The timeline's file is not known before the workers can talk, so it is only announced: `start_timeline` names it.
+    """
+    variables = {
+        "HOROVOD_FUSION_THRESHOLD": _text(settings.fusion_threshold_mb, 2**20),
+        "HOROVOD_CYCLE_TIME": _text(settings.cycle_time_ms),
+        "HOROVOD_HIERARCHICAL_ALLREDUCE": _text(settings.hierarchical_allreduce),
+        "HOROVOD_AUTOTUNE": "1" if settings.autotune else None,
+        "HOROVOD_TIMELINE": "DYNAMIC" if settings.timeline else None,
+        "HOROVOD_STALL_CHECK_DISABLE": "1" if settings.stall_check_s is None else None,
+        "HOROVOD_STALL_CHECK_TIME_SECONDS": _text(settings.stall_check_s),
+        "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": _text(settings.stall_shutdown_s or 0),
+    }
+    return {name: value for name, value in variables.items() if value is not None}
+
+
+def _text(value: float | None, factor: int = 1) -> str | None:
+    return None if value is None else f"{value * factor:g}" if isinstance(value, float) else str(int(value) * factor)

@@ -1,6 +1,7 @@
 """One network, trained data-parallel: `horovodrun -np N python jobs/train.py CONF.yaml [key=value …]`."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,17 +14,22 @@ from pipelines.evaluation.metrics import validate
 from pipelines.loading.device import DeviceLoader, copier_for
 from pipelines.loading.loader import Loader
 from pipelines.summary.inputs import Input
-from pipelines.summary.summary import summarize
+from pipelines.summary.summary import summarize_named
 from pipelines.summary.table import layers_table
 from pipelines.training.averaging import make_average
+from pipelines.training.batches import Profiled, SameBatch, first_of, random_batch
 from pipelines.training.checkpoint import held, newest_first, read_checkpoint
 from pipelines.training.classifier import check_fits, make_classifier, restore_classifier
 from pipelines.training.layout import place
-from pipelines.training.loop import Trainer
+from pipelines.training.loop import Trainer, TrainLoader
 from pipelines.training.mixing import make_mix
 from pipelines.training.optimization import make_clip, make_optimizer
 from pipelines.training.precision import Precision, allow_tf32
+from pipelines.training.recomputing import recompute_blocks
 from pipelines.training.workers import Solo, Workers, choose_device, connected, share_manifest
+
+TRACE = "trace.json"
+"""In a run's folder: what settings.profile asks for."""
 
 
 def main(settings: TrainSettings) -> None:
@@ -73,16 +79,22 @@ def make_trainer(
     workers.synchronise_statistics(model, device)
     place(model, device, settings.channels_last)
     allow_tf32(settings.tf32)
+    if settings.activation_checkpointing:
+        recompute_blocks(model, settings.model.name)
     copier = copier_for(device)
+    average = make_average(model, settings.ema_decay)
+    if settings.compile:
+        model.compile()
+    shape = tuple(examples[0][1].shape[1:])
     return Trainer(
         model=model,
         optimizer=workers.share_gradients(
             make_optimizer(model, settings.optimizer), model, settings.micro_batches(workers.size)
         ),
-        loader=DeviceLoader(train, copier),
+        loader=make_source(settings, DeviceLoader(train, copier), shape, manifest, workers, device, folder),
         mix=make_mix(settings),
         clip=make_clip(settings.clip_norm),
-        average=make_average(model, settings.ema_decay),
+        average=average,
         validate=lambda model: validate(model, DeviceLoader(val, copier).epoch(0), workers.sum),
         workers=workers,
         settings=settings,
@@ -96,6 +108,26 @@ def make_trainer(
         loss=model.loss,
         precision=Precision(settings.precision, device.type),
     )
+
+
+def make_source(
+    settings: TrainSettings,
+    source: TrainLoader,
+    shape: tuple[int, ...],
+    manifest: Manifest,
+    workers: Workers,
+    device: torch.device,
+    folder: Path,
+) -> TrainLoader:
+    """What is trained on: the source's batches, or others of images of that shape, (H, W, C)."""
+    if settings.synthetic_data:
+        images = settings.loader.global_batch // workers.size
+        seed = settings.seed + workers.rank
+        make = partial(random_batch, (images, *shape), len(manifest.classes), seed, device)
+        source = SameBatch(source.steps_per_epoch, make)
+    elif settings.overfit_one_batch:
+        source = SameBatch(source.steps_per_epoch, partial(first_of, source))
+    return Profiled(source, folder / TRACE) if settings.profile and workers.rank == 0 else source
 
 
 def track(trainer: Trainer, manifest: Manifest, train: Loader, val: Loader, folder: Path) -> None:
@@ -115,12 +147,14 @@ def track(trainer: Trainer, manifest: Manifest, train: Loader, val: Loader, fold
         trainer.log = tracker
         epochs = trainer.fit()
         checkpoint = newest_first(trainer.checkpoints)[0].absolute()
+        if (folder / TRACE).exists():
+            tracker.log_file(folder / TRACE, "profile")
         if epochs or not tracker.was_finished:
             tracker.log_tags({CHECKPOINT_TAG: str(checkpoint)})
             tracker.log_learning_curves()
             plain = restore_classifier(read_checkpoint(checkpoint, Solo()), manifest, settings.run_name())
             tracker.log_model(plain, val.examples(2))
-    if epochs:
+    if epochs and not (settings.synthetic_data or settings.overfit_one_batch):
         print(f"\n{train.times}\n")
     print(
         f"run        {settings.run_name()} ({tracker.run_id}) in experiment {settings.tracking.experiment}"
@@ -131,12 +165,15 @@ def track(trainer: Trainer, manifest: Manifest, train: Loader, val: Loader, fold
 
 
 def summary_of(trainer: Trainer, manifest: Manifest) -> str:
-    """Layers, memory and arithmetic of the network as it is trained, with a worker's share of the batch."""
+    """Layers, memory and arithmetic of the network that is trained, with a worker's share of the batch.
+
+    Of one made anew, without weights: the one that trains may hold layers that run on GPUs alone, or recompute.
+    """
     height, width = trainer.about["input_size"]
     given = Input((height, width), manifest.channels, len(manifest.classes))
     batch_size = trainer.settings.loader.global_batch // trainer.workers.size
-    network = trainer.model.get_submodule("network")
-    return layers_table(summarize(trainer.settings.model.name, network, given, batch_size)).text() + "\n"
+    asked = trainer.settings.model
+    return layers_table(summarize_named(asked.name, batch_size, given, asked.options)).text() + "\n"
 
 
 if __name__ == "__main__":

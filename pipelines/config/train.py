@@ -102,7 +102,8 @@ class MixingSettings(Settings):
 
 
 _NOT_OF_THE_WEIGHTS = {
-    *("dataset", "tracking", "runs_dir", "name", "device", "channels_last", "fresh"),
+    *("dataset", "tracking", "runs_dir", "name", "fresh", "profile"),
+    *("device", "channels_last", "compile", "activation_checkpointing"),
     *("checkpoint_every_steps", "keep_best"),
 }
 """Settings that say where and how a training runs, but not what it learns."""
@@ -159,6 +160,20 @@ class TrainSettings(Settings):
     channels_last: Literal["auto"] | bool = "auto"
     """Keep weights and maps in memory as (N, H, W, C), which convolutions on GPUs are fastest with, above all with less
     than float32. auto: on GPUs."""
+    compile: bool = False
+    """Compile the network with torch.compile (Ansel et al. 2024): faster steps, after a first one that takes a minute
+    or more. On the CPU it needs a C++ compiler."""
+    activation_checkpointing: bool = False
+    """Of VGG and ResNet networks: keep only what goes into each stage or block, and compute the rest a second time for
+    its gradients (Chen et al. 2016): larger batches fit, and steps take about a third longer."""
+    overfit_one_batch: bool = False
+    """To find mistakes: train on the first batch of the first epoch again and again. Its loss must go towards 0."""
+    synthetic_data: bool = False
+    """To measure: train on one batch of random images and labels, so that reading costs nothing. Sizes are the
+    dataset's; validation reads it as ever."""
+    profile: bool = False
+    """Write trace.json, which chrome://tracing and Perfetto show, in the run's folder: what rank 0 computed in steps 11
+    to 15 of this command. It is logged with the run."""
     horovod: HorovodSettings = HorovodSettings()
     fresh: bool = False
     """Start anew even if a checkpoint of the same training exists."""
@@ -180,6 +195,17 @@ class TrainSettings(Settings):
                 f"accumulation = {self.accumulation} does not divide loader.global_batch = {self.loader.global_batch}: "
                 "micro-batches are of one size; change one of the two"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _what_excludes_each_other(self) -> "TrainSettings":
+        if self.activation_checkpointing and self.compile:
+            raise InputError(
+                "activation_checkpointing = true cannot go with compile = true: a compiled network decides itself what "
+                "to compute again; leave one of the two out"
+            )
+        if self.overfit_one_batch and self.synthetic_data:
+            raise InputError("overfit_one_batch = true is of real images: leave it or synthetic_data = true out")
         return self
 
     @model_validator(mode="after")

@@ -72,9 +72,7 @@ def test_a_killed_training_goes_on_to_the_weights_of_an_undisturbed_one(place, u
     assert 2 <= done < EPOCHS
     torch.testing.assert_close(weights(place.checkpoints("killed")[-1]), undisturbed, rtol=0, atol=0)
 
-    client = MlflowClient(f"sqlite:///{place.folder}/mlflow.db")
-    experiment = client.get_experiment_by_name("digits")
-    (run,) = client.search_runs([experiment.experiment_id], "attributes.run_name = 'killed'")
+    ((client, run),) = _runs(place, "killed")
     assert run.info.status == "FINISHED"
     assert {m.step for m in client.get_metric_history(run.info.run_id, "val_loss")} == set(range(1, EPOCHS + 1))
 
@@ -114,6 +112,35 @@ def test_what_horovod_does_is_set_and_its_timeline_is_in_the_runs_folder(place):
     assert place.checkpoints("timed")
     events = json.loads(timeline.read_text().rstrip().rstrip(",").removesuffix("]").rstrip().rstrip(",") + "]")
     assert "ALLREDUCE" in {event.get("name") for event in events}
+
+
+def test_one_batch_is_learnt_by_heart_and_a_profile_of_that_is_in_the_runs_folder_and_its_artifacts(place):
+    place.train(
+        1, "epochs=12", "name=by-heart", f"runs_dir={place.folder}/by-heart", "overfit_one_batch=true", "profile=true",
+        "schedule.kind=constant",
+    )  # fmt: skip
+    ((client, run),) = _runs(place, "by-heart")
+    losses = [metric.value for metric in client.get_metric_history(run.info.run_id, "train_loss")]
+    assert losses[-1] < losses[0] / 4
+    (trace,) = (place.folder / "by-heart").glob("*/trace.json")
+    assert json.loads(trace.read_text())["traceEvents"]
+    assert [file.path for file in client.list_artifacts(run.info.run_id, "profile")] == ["profile/trace.json"]
+
+
+def test_a_compiled_network_trains_on_random_images_and_is_logged_as_any_other(place):
+    printed = place.train(
+        1, "epochs=1", "name=random", f"runs_dir={place.folder}/random", "synthetic_data=true", "compile=true",
+        "ema_decay=0.9",
+    )  # fmt: skip
+    assert "of the time was spent waiting" not in printed
+    assert place.checkpoints("random")
+
+
+def _runs(place, name):
+    client = MlflowClient(f"sqlite:///{place.folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("digits")
+    found = client.search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'")
+    return [(client, run) for run in found]
 
 
 def test_a_mistake_of_one_setting_ends_all_workers_with_its_message(place):

@@ -322,6 +322,15 @@ def test_a_training_that_ends_in_the_middle_of_an_epoch_goes_on_from_its_last_ch
     resumed(interrupted, whole, often)
 
 
+def test_clipping_is_of_the_same_length_in_float16(tmp_path):
+    plain = trainer(tmp_path / "plain", clip_norm=0.05)
+    ours = trainer(tmp_path / "ours", clip_norm=0.05, precision="float16")
+    ours.precision = Precision("float16", "cpu", first_scale=2.0**10)
+    for training in (plain, ours):
+        training.fit()
+    torch.testing.assert_close(ours.model.state_dict(), plain.model.state_dict(), rtol=0.02, atol=0.002)
+
+
 def test_a_finished_training_is_not_run_again(tmp_path):
     trainer(tmp_path).fit()
     assert trainer(tmp_path).fit() == 0

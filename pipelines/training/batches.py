@@ -1,0 +1,110 @@
+"""Other batches than the dataset's, to find mistakes and to measure; and a profile of what is done with batches."""
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+T = TypeVar("T", covariant=True)
+
+
+class Source(Protocol[T]):
+    """Batches as the trainer takes them: see TrainLoader in loop.py."""
+
+    @property
+    def steps_per_epoch(self) -> int: ...
+    def epochs(self, epochs: range, start_step: int = 0) -> Generator[T, None, None]: ...
+
+
+@dataclass(frozen=True)
+class OneBatch:
+    """A batch on its device: images uint8 (N, H, W, C), labels int64 (N,), N keys."""
+
+    images: Tensor
+    labels: Tensor
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SameBatch:
+    """Gives one batch in every step; it is made when the first one is asked for."""
+
+    steps_per_epoch: int
+    make: Callable[[], OneBatch]
+
+    def epochs(self, epochs: range, start_step: int = 0) -> Generator[OneBatch, None, None]:
+        """start_step: of the first of the epochs."""
+        batch = self.make()
+        for _ in range(len(epochs) * self.steps_per_epoch - start_step):
+            yield batch
+
+
+class _Labelled(Protocol):
+    @property
+    def images(self) -> Tensor: ...
+    @property
+    def labels(self) -> Tensor: ...
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+
+
+def first_of(loader: Source[_Labelled]) -> OneBatch:
+    """A copy of the first batch of the first epoch, for the loader would use its memory again."""
+    with closing(loader.epochs(range(1))) as batches:
+        batch = next(batches)
+        return OneBatch(batch.images.clone(), batch.labels.clone(), batch.keys)
+
+
+def random_batch(shape: tuple[int, ...], classes: int, seed: int, device: torch.device) -> OneBatch:
+    """Even noise and labels, drawn on the CPU, so that they are the same on any device. shape: (N, H, W, C)."""
+    draws = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, shape, generator=draws, dtype=torch.uint8)
+    labels = torch.randint(0, classes, shape[:1], generator=draws)
+    return OneBatch(images.to(device), labels.to(device), tuple(f"random-{place}" for place in range(shape[0])))
+
+
+@dataclass(frozen=True)
+class Profiled(Source[T]):
+    """The same batches; what happens in a few of the steps on them goes to a file."""
+
+    source: Source[T]
+    file: Path
+    first: int = 10
+    """Steps before it begins: first steps are slower than others."""
+    count: int = 5
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.source.steps_per_epoch
+
+    def epochs(self, epochs: range, start_step: int = 0) -> Generator[T, None, None]:
+        with closing(self.source.epochs(epochs, start_step)) as batches:
+            yield from _up_to(self.first, batches)
+            with traced(self.file):
+                yield from _up_to(self.count, batches)
+            yield from batches
+
+
+def _up_to(count: int, batches: Iterator[T]) -> Iterator[T]:
+    """The next ones, so many or fewer; ends when the step on the last of them is over."""
+    for _ in range(count):
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        yield batch
+
+
+@contextmanager
+def traced(file: Path) -> Iterator[None]:
+    """Profile what this process and its GPU do meanwhile, as a Chrome trace."""
+    gpu = [ProfilerActivity.CUDA] if torch.cuda.is_available() else []
+    with profile(activities=[ProfilerActivity.CPU, *gpu]) as profiler:
+        yield
+    file.parent.mkdir(parents=True, exist_ok=True)
+    profiler.export_chrome_trace(str(file))

@@ -6,9 +6,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-import models
 from jobs.train import summary_of
-from models.classifier import Classifier
 from pipelines.config import TrainSettings
 from tests.conftest import REPOSITORY
 from tests.jobs.commands import call
@@ -103,13 +101,9 @@ def test_it_runs_as_the_readme_says():
 
 
 def test_a_training_logs_the_network_as_it_is_trained():
-    classifier = Classifier(models.create("vgg_a", 7, 1, 32, batch_norm=True), [0.5], [0.2])
-    settings = TrainSettings.model_validate(
-        {"dataset": "d", "model": {"name": "vgg_a"}, "loader": {"global_batch": 64}}
-    )
-    trainer = SimpleNamespace(
-        model=classifier, settings=settings, workers=SimpleNamespace(size=2), about={"input_size": [32, 32]}
-    )
+    model = {"name": "vgg_a", "options": {"batch_norm": True}}
+    settings = TrainSettings.model_validate({"dataset": "d", "model": model, "loader": {"global_batch": 64}})
+    trainer = SimpleNamespace(settings=settings, workers=SimpleNamespace(size=2), about={"input_size": [32, 32]})
     text = summary_of(trainer, SimpleNamespace(channels=1, classes=range(7)))
     assert text.startswith("vgg_a: 32x32x1 to 7 classes")
     assert "bn1_1" in text

@@ -101,7 +101,7 @@ class DeviceLoader:
         return self.loader.steps_per_epoch
 
     def epoch(self, epoch: int, start_step: int = 0) -> Generator[Batch, None, None]:
-        return one_ahead(self.loader.epoch(epoch, start_step), self.copier)
+        return self.epochs(range(epoch, epoch + 1), start_step)
 
     def epochs(self, epochs: range, start_step: int = 0) -> Generator[Batch, None, None]:
         return one_ahead(self.loader.epochs(epochs, start_step), self.copier)

@@ -4,21 +4,12 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-T = TypeVar("T", covariant=True)
-
-
-class Source(Protocol[T]):
-    """Batches as the trainer takes them: see TrainLoader in loop.py."""
-
-    @property
-    def steps_per_epoch(self) -> int: ...
-    def epochs(self, epochs: range, start_step: int = 0) -> Generator[T, None, None]: ...
+from pipelines.training.loop import LabelledImages, TrainLoader
 
 
 @dataclass(frozen=True)
@@ -44,16 +35,7 @@ class SameBatch:
             yield batch
 
 
-class _Labelled(Protocol):
-    @property
-    def images(self) -> Tensor: ...
-    @property
-    def labels(self) -> Tensor: ...
-    @property
-    def keys(self) -> tuple[str, ...]: ...
-
-
-def first_of(loader: Source[_Labelled]) -> OneBatch:
+def first_of(loader: TrainLoader) -> OneBatch:
     """A copy of the first batch of the first epoch, for the loader would use its memory again."""
     with closing(loader.epochs(range(1))) as batches:
         batch = next(batches)
@@ -69,10 +51,10 @@ def random_batch(shape: tuple[int, ...], classes: int, seed: int, device: torch.
 
 
 @dataclass(frozen=True)
-class Profiled(Source[T]):
+class Profiled:
     """The same batches; what happens in a few of the steps on them goes to a file."""
 
-    source: Source[T]
+    source: TrainLoader
     file: Path
     first: int = 10
     """Steps before it begins: first steps are slower than others."""
@@ -82,7 +64,7 @@ class Profiled(Source[T]):
     def steps_per_epoch(self) -> int:
         return self.source.steps_per_epoch
 
-    def epochs(self, epochs: range, start_step: int = 0) -> Generator[T, None, None]:
+    def epochs(self, epochs: range, start_step: int = 0) -> Generator[LabelledImages, None, None]:
         with closing(self.source.epochs(epochs, start_step)) as batches:
             yield from _up_to(self.first, batches)
             with traced(self.file):
@@ -90,7 +72,7 @@ class Profiled(Source[T]):
             yield from batches
 
 
-def _up_to(count: int, batches: Iterator[T]) -> Iterator[T]:
+def _up_to(count: int, batches: Iterator[LabelledImages]) -> Iterator[LabelledImages]:
     """The next ones, so many or fewer; ends when the step on the last of them is over."""
     for _ in range(count):
         try:

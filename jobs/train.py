@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from models.classifier import Classifier
 from pipelines.command_line import run
 from pipelines.config import TrainSettings
 from pipelines.dataset.manifest import SPLITS, Manifest
@@ -16,6 +17,7 @@ from pipelines.loading.loader import Loader
 from pipelines.summary.inputs import Input
 from pipelines.summary.summary import summarize_named
 from pipelines.summary.table import layers_table
+from pipelines.training.agreement import check_agreement
 from pipelines.training.averaging import make_average
 from pipelines.training.batches import Profiled, SameBatch, first_of, random_batch
 from pipelines.training.checkpoint import held, newest_first, read_checkpoint
@@ -25,7 +27,9 @@ from pipelines.training.loop import Trainer, TrainLoader
 from pipelines.training.mixing import make_mix
 from pipelines.training.optimization import make_clip, make_optimizer
 from pipelines.training.precision import Precision, allow_tf32
+from pipelines.training.progress import Screen, Silence, terminal_columns
 from pipelines.training.recomputing import recompute_blocks
+from pipelines.training.starting import start_from
 from pipelines.training.workers import Solo, Workers, choose_device, connected, share_manifest
 
 TRACE = "trace.json"
@@ -37,6 +41,7 @@ def main(settings: TrainSettings) -> None:
         manifest = share_manifest(settings.dataset, workers)
         folder = settings.runs_dir / f"{settings.run_name()}-{settings.identity(manifest.digest)[:8]}"
         device = choose_device(settings.device, workers)
+        check_agreement(settings, manifest, device, workers)
         workers.record_timeline(folder)
         train, val = make_loaders(settings, manifest, workers, pin_memory=device.type == "cuda")
         trainer = make_trainer(settings, manifest, train, val, workers, device, folder)
@@ -76,6 +81,8 @@ def make_trainer(
     model = make_classifier(settings.model, manifest, (height, width))
     for loader, images in examples:  # a mistake shows now, not after the first epoch
         check_fits(model, images, settings.model.name, f"loader.{loader.split}_transforms")
+    if workers.rank == 0 and settings.start_from and (settings.fresh or not newest_first(folder / "checkpoints")):
+        take_weights(model, settings)  # the others are given them with all of rank 0's weights
     workers.synchronise_statistics(model, device)
     place(model, device, settings.channels_last)
     allow_tf32(settings.tf32)
@@ -105,9 +112,21 @@ def make_trainer(
             "dataset_digest": manifest.digest,
             "input_size": [height, width],
         },
+        progress=Screen(terminal_columns()) if workers.rank == 0 else Silence(),
         loss=model.loss,
         precision=Precision(settings.precision, device.type),
     )
+
+
+def take_weights(model: Classifier, settings: TrainSettings) -> None:
+    """Those of the training or checkpoint that settings.start_from names."""
+    from pipelines.tracking.runs import checkpoint_of
+
+    path = checkpoint_of(settings.tracking, settings.start_from)
+    source = read_checkpoint(path, Solo())
+    fresh = start_from(model.network, settings.model, source, settings.start_from)
+    layers = ", ".join(dict.fromkeys(key.rpartition(".")[0] for key in fresh))
+    print(f"starting from the weights in {path}; fresh: {layers or 'none'}", flush=True)
 
 
 def make_source(

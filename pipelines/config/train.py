@@ -115,6 +115,10 @@ class TrainSettings(Settings):
     dataset: str
     """Folder, or hdfs://, s3:// or gs:// address, of a dataset that jobs/preprocess.py made."""
     model: ModelSettings
+    start_from: str = ""
+    """Id or name of a finished training of the experiment, or a checkpoint's file, whose weights training starts from;
+    empty: fresh ones. The same network, of another dataset perhaps: what scores the classes stays fresh if their number
+    differs. Or a deeper VGG from A, as its paper trained them (Simonyan and Zisserman 2015, section 3.1)."""
     loader: LoaderSettings = LoaderSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()

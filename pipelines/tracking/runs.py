@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from mlflow.entities import Run
 
@@ -29,6 +30,18 @@ class TrainedRun:
 
     def to_dict(self) -> dict[str, str | float]:
         return asdict(self)
+
+
+def checkpoint_of(settings: TrackingSettings, wanted: str) -> Path:
+    """Of the experiment's finished training of that id or name; a checkpoint's file stands for itself.
+
+    Raises InputError that lists the trainings there are if it is neither.
+    """
+    path = Path(wanted)
+    if path.suffix == ".pt" or path.is_file():
+        return path
+    (trained,) = trained_runs(settings, [wanted])
+    return Path(trained.checkpoint)
 
 
 def trained_runs(settings: TrackingSettings, wanted: Sequence[str] = ()) -> list[TrainedRun]:

@@ -34,7 +34,7 @@ class Checkpoint:
     step: int
     """Steps done, counted through all epochs."""
     epoch_sums: list[float]
-    """(loss, wrong, images) over the images of the epoch that has begun, of all workers; no images: none has."""
+    """Of the epoch that has begun, over all workers; see figures.sums."""
     model: dict[str, Any]
     optimizer: dict[str, Any]
     generator: torch.Tensor
@@ -51,7 +51,7 @@ class Checkpoint:
     @property
     def name(self) -> str:
         """Of its file, without the ending."""
-        return f"epoch-{self.epoch:04d}" + (f"-step-{self.step:08d}" if self.epoch_sums[2] else "")
+        return f"epoch-{self.epoch:04d}" + (f"-step-{self.step:08d}" if any(self.epoch_sums) else "")
 
     def best_epochs(self, count: int) -> list[int]:
         """Epochs until now with the lowest errors, counted from 1; of equal ones the latest."""

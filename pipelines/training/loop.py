@@ -1,7 +1,6 @@
 """The training loop: batches to weights, epoch after epoch, from wherever a checkpoint left off."""
 
 import sys
-import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -21,10 +20,11 @@ from pipelines.config import InputError, TrainSettings
 from pipelines.training.averaging import Average, Validate
 from pipelines.training.checkpoint import Checkpoint, newest_good, save
 from pipelines.training.divergence import FiniteWatch
-from pipelines.training.figures import averages, no_sums, progress, sums
+from pipelines.training.figures import averages, images_of, no_sums, sums
 from pipelines.training.mixing import Mix
 from pipelines.training.optimization import Clip, set_lr
 from pipelines.training.precision import Precision
+from pipelines.training.progress import Progress, Silence
 from pipelines.training.schedules import lr_factor, plateaus
 from pipelines.training.stopping import STATUS, Stop, listening
 from pipelines.training.waiting import InputWait, clock_of
@@ -85,6 +85,7 @@ class Trainer:
     about: dict[str, Any]
     """Kept in every checkpoint: see Checkpoint.about."""
     log: MetricLog = field(default_factory=SilentLog)
+    progress: Progress = field(default_factory=Silence)
     loss: Loss = cross_entropy
     """What is minimised, of the model's logits."""
     precision: Precision = field(default_factory=partial(Precision, "float32", "cpu"))
@@ -102,11 +103,12 @@ class Trainer:
         SIGTERM ends it at the next step, with a checkpoint.
         """
         self.resume()
-        started, first_step, first_epoch = time.monotonic(), self.step, len(self.val_errors)
-        steps, epochs = self.loader.steps_per_epoch, range(first_epoch, self.settings.epochs)
+        first_epoch, steps = len(self.val_errors), self.loader.steps_per_epoch
+        epochs = range(first_epoch, self.settings.epochs)
+        self.progress.begin(self.step, epochs.stop, steps)
         with (
             listening(self.workers) as stop,
-            closing(self.loader.epochs(epochs, first_step - first_epoch * steps)) as batches,
+            closing(self.loader.epochs(epochs, self.step - first_epoch * steps)) as batches,
         ):
             for epoch in epochs:
                 if self.improves_no_more():
@@ -114,10 +116,7 @@ class Trainer:
                 metrics = self.train_one_epoch(epoch, batches, stop) | self.validate_all()
                 self.log.log_metrics(metrics, step=epoch + 1)
                 self.save()
-                if self.workers.rank == 0:
-                    pace_s = (time.monotonic() - started) / max(1, self.step - first_step)
-                    left_s = pace_s * (epochs.stop * steps - self.step)
-                    print(progress(epoch + 1, epochs.stop, metrics, left_s), flush=True)
+                self.progress.epoch(epoch + 1, metrics)
             stop.finish()
         return len(self.val_errors) - first_epoch
 
@@ -130,9 +129,8 @@ class Trainer:
         self.model.train()
         settings, steps = self.settings, self.loader.steps_per_epoch
         end, micro_batches = (epoch + 1) * steps, settings.micro_batches(self.workers.size)
-        recent_sums, images_before = no_sums(self.device), float(self.epoch_sums[2])
+        recent_sums, images_before = no_sums(self.device), images_of(self.epoch_sums)
         wait, watch = InputWait(clock_of(self.device)), FiniteWatch(self.workers, self.checkpoints.parent)
-        started = time.monotonic()
         for step, batch in enumerate(wait.timed(islice(batches, end - self.step)), start=self.step):
             lr = settings.peak_lr * lr_factor(settings.schedule, step, steps, settings.epochs, self.val_errors)
             set_lr(self.optimizer, lr)
@@ -155,7 +153,9 @@ class Trainer:
             if saving or self.step == end or self.step % settings.tracking.log_every_steps == 0:
                 recent = self.workers.sum(recent_sums.cpu())
                 watch.check_loss(float(recent[0]))
-                self.log.log_metrics(averages(recent, "step") | {"learning_rate": lr}, step=self.step)
+                figures = averages(recent, "step") | {"learning_rate": lr}
+                self.log.log_metrics(figures, step=self.step)
+                self.progress.steps(self.step, figures, images_of(recent), wait.fraction)
                 self.epoch_sums += recent
                 recent_sums = no_sums(self.device)
             if saving:
@@ -164,10 +164,9 @@ class Trainer:
             if stopping:
                 self.end_early()
         watch.check_weights(self.model)
-        elapsed = time.monotonic() - started
-        waited = self.workers.sum(torch.tensor([wait.seconds / elapsed])) / self.workers.size
+        waited = self.workers.sum(torch.tensor([wait.fraction])) / self.workers.size
         speed = {
-            "images_per_s": (float(self.epoch_sums[2]) - images_before) / elapsed,
+            "images_per_s": (images_of(self.epoch_sums) - images_before) / wait.elapsed_s,
             "input_wait_fraction": float(waited),
         }
         metrics, self.epoch_sums = averages(self.epoch_sums, "train"), no_sums("cpu")
@@ -199,12 +198,10 @@ class Trainer:
         self.val_errors = list(checkpoint.val_errors)
         self.step, self.epoch_sums = checkpoint.step, torch.tensor(checkpoint.epoch_sums, dtype=torch.float64)
         torch.set_rng_state(checkpoint.generator)
-        if self.workers.rank == 0:
-            print(
-                f"going on after epoch {checkpoint.epoch} of {self.settings.epochs}, step {checkpoint.step}, "
-                f"from {self.checkpoints}",
-                flush=True,
-            )
+        self.progress.say(
+            f"going on after epoch {checkpoint.epoch} of {self.settings.epochs}, step {checkpoint.step}, "
+            f"from {self.checkpoints}"
+        )
         if checkpoint.epoch > self.settings.epochs:
             raise InputError(
                 f"{self.checkpoints}: has {checkpoint.epoch} epochs, more than the {self.settings.epochs} asked for"
@@ -230,8 +227,7 @@ class Trainer:
     def end_early(self) -> NoReturn:
         """After SIGTERM, once the checkpoint is written."""
         self.workers.wait_for_all()  # a launcher ends the others, rank 0 at its checkpoint, when one worker has ended
-        if self.workers.rank == 0:
-            print(f"stopped by SIGTERM after step {self.step}; the same command goes on from there", flush=True)
+        self.progress.say(f"stopped by SIGTERM after step {self.step}; the same command goes on from there")
         sys.exit(STATUS)
 
     def improves_no_more(self) -> bool:
@@ -239,10 +235,8 @@ class Trainer:
         patience_epochs = self.settings.early_stop_epochs
         if patience_epochs is None or not plateaus(self.val_errors, patience_epochs):
             return False
-        if self.workers.rank == 0:
-            print(
-                f"stopped after epoch {len(self.val_errors)}: the top-1 error on the validation images has not "
-                f"improved on {min(self.val_errors):.2%} in {patience_epochs} epochs",
-                flush=True,
-            )
+        self.progress.say(
+            f"stopped after epoch {len(self.val_errors)}: the top-1 error on the validation images has not improved "
+            f"on {min(self.val_errors):.2%} in {patience_epochs} epochs"
+        )
         return True

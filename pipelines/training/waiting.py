@@ -39,10 +39,11 @@ def clock_of(device: torch.device) -> Callable[[], Moment]:
 
 
 class InputWait:
-    """Sums up how long the device had nothing to do but to wait for the next batch."""
+    """Sums up how long the device had nothing to do but to wait for the next batch, since this was made."""
 
     def __init__(self, now: Callable[[], Moment]) -> None:
         self._now = now
+        self._started = time.monotonic()
         self._waits: list[tuple[Moment, Moment]] = []
 
     def timed(self, batches: Iterable[T]) -> Iterator[T]:
@@ -54,6 +55,15 @@ class InputWait:
             asked = self._now()
 
     @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._started
+
+    @property
     def seconds(self) -> float:
         """So far; on a GPU to be asked for once its steps are done."""
         return sum(asked.elapsed_time(given) for asked, given in self._waits) / 1000
+
+    @property
+    def fraction(self) -> float:
+        """`seconds`, of the time so far."""
+        return self.seconds / self.elapsed_s

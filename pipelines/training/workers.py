@@ -1,6 +1,7 @@
 """The workers that train together: Horovod's processes, or this process alone. The one home of Horovod."""
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -236,7 +237,7 @@ def choose_device(wanted: str, workers: Workers) -> torch.device:
     if gpus >= workers.local_size and workers.talks_on_gpus:
         torch.cuda.set_device(workers.local_rank)
         return torch.device("cuda", workers.local_rank)
-    why = f"this host has {gpus} GPUs for {workers.local_size} workers"
+    why = f"{socket.gethostname()} has {gpus} GPUs for {workers.local_size} workers"
     if gpus >= workers.local_size:
         why = "Horovod was built without NCCL"
     if wanted == "cuda":

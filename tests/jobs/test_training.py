@@ -41,14 +41,16 @@ def weights(path):
         ),
     ],
 )
-def test_two_workers_end_with_the_weights_of_one_worker_and_the_same_global_batch(place, name, settings):
-    for workers in (1, 2):
+def test_two_and_four_workers_end_with_the_weights_of_one_worker_and_the_same_global_batch(place, name, settings):
+    for workers in (1, 2, 4):
         place.train(workers, "epochs=2", *settings, f"runs_dir={place.folder}/{name}-by-{workers}")
-    alone, together = (place.checkpoints(f"{name}-by-{workers}")[-1] for workers in (1, 2))
-    assert alone.name == together.name == "epoch-0002.pt"
-    torch.testing.assert_close(weights(together), weights(alone), rtol=1e-4, atol=1e-5)
-    averages = [read_checkpoint(path, Solo()).average for path in (together, alone)]
-    torch.testing.assert_close(*averages, rtol=1e-4, atol=1e-5)
+    alone, *together = (place.checkpoints(f"{name}-by-{workers}")[-1] for workers in (1, 2, 4))
+    expected = read_checkpoint(alone, Solo())
+    for path in together:
+        trained = read_checkpoint(path, Solo())
+        assert trained.name == expected.name == "epoch-0002"
+        torch.testing.assert_close(trained.model, expected.model, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(trained.average, expected.average, rtol=1e-4, atol=1e-5)
 
 
 EPOCHS = 8
@@ -86,6 +88,24 @@ def test_a_training_that_is_asked_to_stop_saves_at_once_and_goes_on_from_that_st
     again = call(*command)
     assert re.search(rf"going on after epoch \d of {EPOCHS}, step {step},", again)
     torch.testing.assert_close(weights(place.checkpoints("stopped")[-1]), undisturbed, rtol=0, atol=0)
+
+
+def test_another_number_of_workers_goes_on_with_the_same_training(place, undisturbed):
+    launcher = _started(disturbed(place, "moved"), place, "moved")
+    launcher.terminate()
+    launcher.communicate(timeout=60)
+    again = place.train(1, f"epochs={EPOCHS}", "name=moved", f"runs_dir={place.folder}/moved")
+    assert re.search(rf"going on after epoch \d of {EPOCHS}", again)
+    torch.testing.assert_close(weights(place.checkpoints("moved")[-1]), undisturbed, rtol=1e-4, atol=1e-5)
+
+
+def test_a_training_starts_from_the_weights_of_a_finished_one(place, undisturbed):
+    started = ("epochs=1", "start_from=undisturbed", "name=started", f"runs_dir={place.folder}/started")
+    assert "fresh: none" in place.train(2, *started, "optimizer.lr=1e-12")
+    torch.testing.assert_close(weights(place.checkpoints("started")[-1]), undisturbed, rtol=0, atol=1e-6)
+    assert "starting from" not in place.train(2, *started, "optimizer.lr=1e-12")  # it goes on instead
+    printed = call(*place.train_command(1, *started, "start_from=nobody", "fresh=true"), status=2)
+    assert "no finished training nobody; there are" in printed
 
 
 def disturbed(place, name):
@@ -146,6 +166,13 @@ def _runs(place, name):
 def test_a_mistake_of_one_setting_ends_all_workers_with_its_message(place):
     printed = call(*place.train_command(2, "model.name=lenet6"), status=1)  # horovodrun's own status
     assert "error: model.name = 'lenet6': no such network; there are lenet5, lenet5_modern" in printed
+
+
+def test_workers_with_different_settings_end_at_once_and_are_told_which(place):
+    command = place.train_command(1, "seed=$HOROVOD_RANK", "runs_dir=/nowhere/$HOROVOD_RANK")
+    printed = call("horovodrun", "-np", 2, "sh", "-c", " ".join(command), status=1)
+    differences = "runs_dir = /nowhere/1, not /nowhere/0; seed = 1, not 0."
+    assert re.search(f"error: worker 1 on .* differs from worker 0 on .*: {differences}", printed)
 
 
 def test_a_loss_that_is_no_number_ends_all_workers_and_names_the_images(place):

@@ -15,10 +15,12 @@ from torch.optim import SGD
 from pipelines.config import InputError, TrainSettings
 from pipelines.training.averaging import make_average
 from pipelines.training.checkpoint import newest_first
+from pipelines.training.figures import sums
 from pipelines.training.loop import Trainer
 from pipelines.training.mixing import Mixed, make_mix
 from pipelines.training.optimization import make_clip, make_optimizer
 from pipelines.training.precision import Precision
+from pipelines.training.progress import Screen, Silence
 from pipelines.training.stopping import STATUS, Stop
 from pipelines.training.workers import Solo
 
@@ -101,6 +103,7 @@ def trainer(folder, epochs=3, stop_after=None, **changes):
         checkpoints=folder,
         about={"dataset_digest": "d"},
         log=Log(),
+        progress=Screen(None),
         precision=Precision(settings.precision, "cpu", first_scale=2.0**24),  # so high that first steps overflow
     )
 
@@ -354,6 +357,13 @@ def test_training_metrics_are_averages_over_all_images_of_the_epoch(tmp_path):
     ((_, expected),) = [(step, m) for step, m in ours.log.metrics if "train_loss" in m]
     assert math.isclose(expected["train_loss"], float(cross_entropy(logits, labels)), rel_tol=1e-5)
     assert expected["train_top1_error"] == float((logits.argmax(1) != labels).double().mean())
+    assert expected["train_top5_error"] == 0  # there are two classes
+
+
+def test_an_image_counts_as_wrong_for_top_5_if_five_other_classes_score_higher():
+    logits = torch.tensor([[9.0, 8, 7, 6, 5, 4]]).repeat(6, 1)
+    loss, wrong1, wrong5, images = sums(torch.tensor(0.5), logits, torch.arange(6)).tolist()
+    assert (loss, wrong1, wrong5, images) == (3, 5, 1, 6)
 
 
 def test_the_training_error_is_against_the_labels_of_the_larger_share(tmp_path):
@@ -367,6 +377,7 @@ def test_the_training_error_is_against_the_labels_of_the_larger_share(tmp_path):
 
 
 def one_epoch(trainer, epoch):
+    trainer.progress = Silence()
     trainer.step = epoch * trainer.loader.steps_per_epoch
     return trainer.train_one_epoch(epoch, trainer.loader.epoch(epoch), Stop(trainer.workers))
 
@@ -407,7 +418,7 @@ def test_an_epoch_says_which_part_of_it_was_spent_waiting_for_input(tmp_path, wo
     assert waited < 1
 
 
-def test_progress_is_a_line_an_epoch(tmp_path, capsys):
+def test_without_a_terminal_progress_is_a_line_an_epoch(tmp_path, capsys):
     trainer(tmp_path).fit()
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]

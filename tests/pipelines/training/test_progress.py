@@ -1,0 +1,92 @@
+"""What a training says while it runs."""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+
+from pipelines.training import progress
+from pipelines.training.progress import Screen, duration, terminal_columns
+from tests.jobs.commands import environment
+
+FIGURES = {"step_loss": 2.5, "step_top1_error": 0.5, "step_top5_error": 0.25, "learning_rate": 0.05}
+METRICS = {
+    "train_loss": 2.25,
+    "val_top1_error": 0.125,
+    "val_top5_error": 0.0,
+    "images_per_s": 2000.0,
+    "input_wait_fraction": 0.0,
+}
+SAYS = (
+    r"epoch 2/3 step 10/100  loss 2.5000  top-1 error 50.0%  top-5 25.0%  lr 0.05  "
+    r"[\d,]+ images/s  waited 4% for input  \d.* left"
+)
+
+
+@pytest.fixture
+def without_pauses(monkeypatch):
+    monkeypatch.setattr(progress, "BAR_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+
+
+def shown(columns, capsys):
+    screen = Screen(columns)
+    screen.begin(100, epochs=3, steps_per_epoch=100)
+    screen.steps(110, FIGURES, images=640, waited=0.04)
+    screen.epoch(2, METRICS)
+    screen.say("done")
+    return capsys.readouterr().out
+
+
+def test_without_a_terminal_the_steps_of_long_epochs_are_lines(without_pauses, capsys):
+    steps, epoch, done = shown(None, capsys).splitlines()
+    assert re.fullmatch(SAYS, steps)
+    assert epoch.startswith("epoch 2/3  loss 2.2500  val top-1 error 12.50%")
+    assert done == "done"
+
+
+def test_a_line_of_steps_comes_once_a_minute(capsys):
+    assert [line[:9] for line in shown(None, capsys).splitlines()] == ["epoch 2/3", "done"]
+
+
+def test_on_a_terminal_the_bar_is_one_line_that_the_next_one_covers(without_pauses, capsys):
+    bar, epoch, rest = re.split("[\r\n]", shown(200, capsys), maxsplit=2)
+    assert re.fullmatch(f"█{{7}}░{{13}} {SAYS}", bar)
+    assert len(epoch) >= len(bar)
+    assert rest == "done\n"
+
+
+def test_a_bar_is_no_wider_than_its_terminal(without_pauses, capsys):
+    assert shown(40, capsys).index("\r") == 39
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (99.4, "99 s"), (119, "2 min"), (5940, "99 min"), (11_100, "3 h 05 min")]
+)
+def test_durations_are_as_long_as_people_count(seconds, text):
+    assert duration(seconds) == text
+
+
+TELL = "from pipelines.training.progress import terminal_columns; print('columns:', terminal_columns())"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "columns"),
+    [([], 120), pytest.param(["horovodrun", "-np", "1"], 108, marks=pytest.mark.processes)],
+)
+def test_the_terminal_is_found_through_horovodrun_too(launcher, columns):
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    words = [*launcher, sys.executable, "-c", TELL]
+    subprocess.run(words, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(), check=True, timeout=60)
+    assert f"columns: {columns}" in os.read(ours, 10_000).decode()
+
+
+def test_there_is_none_where_output_goes_to_a_file_or_a_pipe(capfd):
+    assert terminal_columns() is None

@@ -8,6 +8,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args
@@ -27,12 +28,23 @@ def run(settings_type: type[S], job: Callable[[S], None], command: str, subject:
     command: how the job is started, without its arguments, for `--help`.
     subject: the key that a first word stands for, of a job that takes no file.
     """
+    _answer(lambda arguments: job(parse(settings_type, arguments, subject)), explain(settings_type, command, subject))
+
+
+def run_each(settings_type: type[S], job: Callable[[list[S]], None], command: str) -> None:
+    """As `run`, of a job that takes several files: settings of each, all of them with the same `key=value`."""
+    _answer(
+        lambda arguments: job(parse_each(settings_type, arguments)), explain(settings_type, command, more_files=True)
+    )
+
+
+def _answer(job: Callable[[list[str]], None], explanation: str) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that `with` blocks end
     try:
         if any(argument in ("-h", "--help") for argument in sys.argv[1:]):
-            print(explain(settings_type, command, subject))
+            print(explanation)
         else:
-            job(parse(settings_type, sys.argv[1:], subject))
+            job(sys.argv[1:])
     except (InputError, OSError) as error:
         if isinstance(error, OSError) and error.filename is None:  # not about a file: a defect, to be seen whole
             raise
@@ -56,6 +68,13 @@ def parse(settings_type: type[S], arguments: Sequence[str], subject: str = "") -
         return settings_type.model_validate(tree)
     except ValidationError as error:
         raise InputError("\n       ".join(_messages(settings_type, error, path, overridden))) from None
+
+
+def parse_each(settings_type: type[S], arguments: Sequence[str]) -> list[S]:
+    """`parse` with each of the files that `arguments` begin with."""
+    files = list(takewhile(lambda argument: "=" not in argument and not argument.startswith("--"), arguments))
+    rest = arguments[len(files) :]
+    return [parse(settings_type, [file, *rest]) for file in files] or [parse(settings_type, rest)]
 
 
 def _configured(arguments: Sequence[str]) -> tuple[str, list[str], dict[str, Any]]:
@@ -147,9 +166,9 @@ def _kind(transform: type[Settings]) -> str:
     return str(get_args(transform.model_fields["kind"].annotation)[0])
 
 
-def explain(settings_type: type[Settings], command: str, subject: str = "") -> str:
+def explain(settings_type: type[Settings], command: str, subject: str = "", more_files: bool = False) -> str:
     """The text of `--help`: every setting with its type, default and meaning, from where it is declared."""
-    first = f"[{subject.upper()}]" if subject else "CONF.yaml"
+    first = f"[{subject.upper()}]" if subject else "CONF.yaml [CONF.yaml …]" if more_files else "CONF.yaml"
     lines = [f"usage: {command} {first} [key=value …]", "", (settings_type.__doc__ or "").strip(), ""]
     for key, field in _leaves(settings_type):
         default = "required" if field.is_required() else f"default {_shown(field.default)}"

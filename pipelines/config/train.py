@@ -1,10 +1,11 @@
 """Settings of jobs/train.py."""
 
+import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipelines.config.base import InputError, Settings, digest_of
 from pipelines.config.horovod import HorovodSettings
@@ -104,7 +105,7 @@ class MixingSettings(Settings):
 _NOT_OF_THE_WEIGHTS = {
     *("dataset", "tracking", "runs_dir", "name", "fresh", "profile"),
     *("device", "channels_last", "compile", "activation_checkpointing"),
-    *("checkpoint_every_steps", "keep_best"),
+    *("checkpoint_every_steps", "keep_best", "seeds"),
 }
 """Settings that say where and how a training runs, but not what it learns."""
 
@@ -148,6 +149,9 @@ class TrainSettings(Settings):
     """Passes over the training images."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Of initial weights, order and augmentation."""
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = ()
+    """Train once with each of these seeds instead, one training after another, all of them children of one run: the
+    members of an ensemble. [1, 2, 5], or [1..7] for all from 1 to 7."""
     name: str = Field("", pattern=r"^[^/]*$")
     """Of the run; empty: the network, the dataset and the seed."""
     runs_dir: Path = Path("work/runs")
@@ -181,6 +185,19 @@ class TrainSettings(Settings):
     horovod: HorovodSettings = HorovodSettings()
     fresh: bool = False
     """Start anew even if a checkpoint of the same training exists."""
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _ranges(cls, seeds: object) -> object:
+        if not isinstance(seeds, list):
+            return seeds
+        listed: list[object] = []
+        for seed in seeds:
+            bounds = re.fullmatch(r"(\d+)\.\.(\d+)", seed) if isinstance(seed, str) else None
+            listed += range(int(bounds[1]), int(bounds[2]) + 1) if bounds else [seed]
+        if len(set(listed)) < len(listed) or (seeds and not listed):
+            raise ValueError(f"seeds = {seeds}: give each seed once, and ranges as FIRST..LAST")
+        return listed
 
     @model_validator(mode="after")
     def _mixing_needs_partners(self) -> "TrainSettings":
@@ -250,6 +267,12 @@ class TrainSettings(Settings):
     def run_name(self) -> str:
         """What people call this run: `lenet5_modern-digits-seed1`."""
         return self.name or f"{self.model.name}-{self.dataset_name}-seed{self.seed}"
+
+    def members(self) -> list["TrainSettings"]:
+        """One training for each of `seeds`; this one alone if there are none."""
+        name = f"{self.name}-seed{{}}" if self.name else ""
+        changes = [{"seed": seed, "seeds": (), "name": name.format(seed)} for seed in self.seeds]
+        return [self.model_copy(update=change) for change in changes] or [self]
 
     def identity(self, dataset_digest: str) -> str:
         """Equal for two commands that train the same weights: same settings on the same data."""

@@ -3,7 +3,7 @@ import re
 import pytest
 
 import models
-from pipelines.command_line import explain, parse, run
+from pipelines.command_line import explain, parse, parse_each, run
 from pipelines.config import (
     EnsembleSettings,
     EvaluateSettings,
@@ -247,3 +247,29 @@ def test_help_of_a_job_without_a_file_asks_for_its_subject():
         "usage: some command [NETWORK] [key=value …]"
     )
     assert _leaves_without_text(SummarizeSettings) == []
+
+
+def test_seeds_make_a_training_each_named_and_identified_as_if_it_were_alone(conf):
+    members = parse(TrainSettings, [conf, "seeds=[3, 5..7]"]).members()
+    alone = parse(TrainSettings, [conf, "seed=6"])
+    assert [member.seed for member in members] == [3, 5, 6, 7]
+    assert members[2].run_name() == alone.run_name()
+    assert members[2].identity("d") == alone.identity("d")
+    assert alone.members() == [alone]
+    named = parse(TrainSettings, [conf, "seeds=[1..2]", "name=small"]).members()
+    assert [member.run_name() for member in named] == ["small-seed1", "small-seed2"]
+
+
+@pytest.mark.parametrize("seeds", ["[1, 1]", "[1..3, 2]", "[3..1]", "[1...3]", "[-1]", "one"])
+def test_seeds_that_are_no_list_of_different_numbers_are_refused(conf, seeds):
+    with pytest.raises(InputError, match="seeds"):
+        parse(TrainSettings, [conf, f"seeds={seeds}"])
+
+
+def test_several_files_are_several_settings_with_the_same_overrides(conf):
+    other = str(REPOSITORY / "conf/train/resnet20_small.yaml")
+    parsed = parse_each(TrainSettings, [conf, other, "seed=4"])
+    assert parsed == [parse(TrainSettings, [conf, "seed=4"]), parse(TrainSettings, [other, "seed=4"])]
+    assert parse_each(TrainSettings, [conf]) == [parse(TrainSettings, [conf])]
+    with pytest.raises(InputError, match="no configuration file"):
+        parse_each(TrainSettings, ["seed=4"])

@@ -1,0 +1,166 @@
+"""Training in horovodrun's elastic mode: built anew for the workers of the moment whenever some are lost or join.
+
+Beside workers.py the only home of Horovod. Its own elastic states would be sent as pickles; here the state is a
+checkpoint, which goes from rank 0 to the others as bytes that nobody unpickles.
+"""
+
+import gc
+import ipaddress
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import NoReturn
+
+from pipelines.config import ElasticSettings, InputError, TrainSettings
+from pipelines.training.checkpoint import Checkpoint, newest_good
+from pipelines.training.recovery import Recovery, WorkersChanged
+from pipelines.training.stopping import STATUS
+from pipelines.training.workers import HorovodWorkers, Workers, share_cores
+
+FUTILE_RESETS = 10
+"""So many in a row without a step that is kept, and the training ends."""
+
+_PLACE = tuple(f"HOROVOD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE", "CROSS_RANK", "CROSS_SIZE"))
+"""A worker's place among all, in the order in which the launcher tells it."""
+
+Train = Callable[[TrainSettings, Workers, Recovery], None]
+
+
+class Elastic:
+    """Recovery from the memory of the workers that are left, or from disk if that is newer."""
+
+    def __init__(self, settings: ElasticSettings) -> None:
+        self._every_steps = settings.commit_every_steps
+        self._content = b""
+        self._position = (-1, -1)
+        self._position_at_reset = (-1, -1)
+        self._futile_resets = 0
+        self._hosts_changed = False
+
+    def commits_after(self, step: int) -> bool:
+        return step % self._every_steps == 0
+
+    def commit(self, checkpoint: Checkpoint) -> None:
+        self._content = checkpoint.to_bytes()
+        self._position = (checkpoint.epoch, checkpoint.step)
+
+    def newest(self, folder: Path) -> bytes:
+        saved = newest_good(folder)
+        if not self._content:
+            return saved
+        if saved:
+            checkpoint = Checkpoint.from_bytes(saved, str(folder))
+            if (checkpoint.epoch, checkpoint.step) > self._position:
+                return saved
+        return self._content
+
+    def hosts_changed(self) -> bool:
+        return self._hosts_changed
+
+    def on_hosts_updated(self, timestamp: int, change: int) -> None:
+        """Horovod calls this, in a thread of its own, on rank 0."""
+        self._hosts_changed = True
+
+    def leave(self, step: int, rank: int, told: bool) -> NoReturn:
+        if told:
+            print(f"worker {rank}: stopped by SIGTERM after step {step}, which is saved", flush=True)
+            sys.exit(STATUS)
+        raise WorkersChanged(f"workers join or leave after step {step}")
+
+    def reset(self, why: str) -> None:
+        """Before the workers meet again. Raises InputError if they have done so in vain too often."""
+        self._futile_resets = 0 if self._position > self._position_at_reset else self._futile_resets + 1
+        self._position_at_reset = self._position
+        if self._futile_resets == FUTILE_RESETS:
+            raise InputError(
+                f"workers were lost {FUTILE_RESETS} times in a row before elastic.commit_every_steps = "
+                f"{self._every_steps} steps were done; the last time: {why}"
+            )
+        self._hosts_changed = False  # what changes from here on is either known when they meet or heard of again
+
+
+def launched_elastic() -> bool:
+    """Whether horovodrun started this process in its elastic mode."""
+    return os.environ.get("HOROVOD_ELASTIC") == "1"
+
+
+def train_elastic(settings: TrainSettings, train: Train) -> None:
+    """Call `train` until it is through: again, with others to work with, whenever workers were lost, left or joined.
+
+    Ends this process if it is no longer one of them.
+    """
+    check_network(settings.elastic, os.environ["HOROVOD_GLOO_RENDEZVOUS_ADDR"])
+    from horovod.common.elastic import notification_manager
+    from horovod.common.exceptions import HorovodInternalError
+
+    recovery = Elastic(settings.elastic)
+    notification_manager.init()
+    notification_manager.register_listener(recovery)
+    workers: Workers = HorovodWorkers(settings.horovod)
+    while True:
+        check_lanes(settings, workers.size)
+        share_cores(workers)
+        try:
+            return train(settings, workers, recovery)
+        except WorkersChanged as change:
+            why = str(change)
+        except HorovodInternalError:
+            why = "another worker was lost"
+        print(f"worker {workers.rank} of {workers.size}: {why}; it waits for the launcher to gather all", flush=True)
+        recovery.reset(why)
+        settings = settings.model_copy(update={"fresh": False})
+        gc.collect()  # network, optimizer and loaders refer to each other in circles
+        workers = _meet_again(settings)
+
+
+def check_network(settings: ElasticSettings, address: str) -> None:
+    """Raises InputError if `address`, the launcher's, can be reached from other hosts and nobody said that is safe."""
+    if not settings.trusted_network and not ipaddress.ip_address(address).is_loopback:
+        raise InputError(
+            f"elastic mode would talk over {address}. There Horovod's launcher and workers run code for whoever "
+            "reaches their ports (CVE-2024-10190: they unpickle what they are sent). Start horovodrun with "
+            "--network-interface lo to stay on this host, leave out --host-discovery-script for static mode, or set "
+            "elastic.trusted_network=true if everybody on that network is trusted"
+        )
+
+
+def check_lanes(settings: TrainSettings, workers: int) -> None:
+    """Raises InputError if so many workers cannot share an epoch; all of them come here."""
+    if settings.loader.lanes % workers:
+        raise InputError(
+            f"elastic mode has come to {workers} workers, which cannot share loader.lanes = {settings.loader.lanes} "
+            "evenly: every number from --min-np to --max-np must divide it. The same command with other numbers goes "
+            "on from the newest checkpoint; choose loader.lanes of a new training to fit, such as 12 for 1 to 4 workers"
+        )
+
+
+def _meet_again(settings: TrainSettings) -> Workers:
+    """The workers of now, once the launcher has them all; ends this process if it is none of them."""
+    import horovod.torch as hvd
+
+    hvd.shutdown()
+    place = dict(zip(_PLACE, _ask_for_place(), strict=True))
+    if place["HOROVOD_RANK"] == "-1":
+        print(f"this worker's host, {os.environ['HOROVOD_HOSTNAME']}, left the training, and so it ends", flush=True)
+        sys.exit(STATUS)  # not 0, which the launcher might take for the training's success
+    # Horovod itself would ask the launcher, too, and abort the whole process where it has no place any more.
+    os.environ |= place | {"HOROVOD_ELASTIC": "0"}
+    try:
+        return HorovodWorkers(settings.horovod)
+    finally:
+        os.environ["HOROVOD_ELASTIC"] = "1"
+
+
+def _ask_for_place() -> list[str]:
+    """What the launcher says when all workers that it has have asked: numbers in the order of _PLACE."""
+    host, port = os.environ["HOROVOD_GLOO_RENDEZVOUS_ADDR"], int(os.environ["HOROVOD_GLOO_RENDEZVOUS_PORT"])
+    who = f"{os.environ['HOROVOD_HOSTNAME']}:{os.environ['HOROVOD_LOCAL_RANK']}"
+    for _ in range(3):  # it drops a question when another worker is lost meanwhile
+        with suppress(HTTPException, ConnectionResetError):
+            connection = HTTPConnection(host, port)
+            connection.request("GET", f"/rank_and_size/{who}")
+            return connection.getresponse().read().decode().split(",")
+    raise InputError("the launcher answers no more; the same command goes on from the newest checkpoint")

@@ -8,7 +8,7 @@ from pipelines.config.base import Settings
 class ElasticSettings(Settings):
     """Of `horovodrun --min-np … --host-discovery-script …` alone; without that mode none of this matters.
 
-    Every number of workers from --min-np to --max-np must divide loader.lanes.
+    Training is done by numbers of workers that divide loader.lanes; with another they wait for some to join or leave.
     """
 
     commit_every_steps: int = Field(50, ge=1)

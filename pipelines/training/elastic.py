@@ -8,11 +8,14 @@ import gc
 import ipaddress
 import os
 import sys
+import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import NoReturn
+
+import torch
 
 from pipelines.config import ElasticSettings, InputError, TrainSettings
 from pipelines.training.checkpoint import Checkpoint, newest_good
@@ -22,6 +25,9 @@ from pipelines.training.workers import HorovodWorkers, Workers, share_cores
 
 FUTILE_RESETS = 10
 """So many in a row without a step that is kept, and the training ends."""
+
+PATIENCE_S = 600
+"""How long a number of workers that cannot train is borne; as long as horovodrun by itself bears too few."""
 
 _PLACE = tuple(f"HOROVOD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE", "CROSS_RANK", "CROSS_SIZE"))
 """A worker's place among all, in the order in which the launcher tells it."""
@@ -101,9 +107,9 @@ def train_elastic(settings: TrainSettings, train: Train) -> None:
     notification_manager.register_listener(recovery)
     workers: Workers = HorovodWorkers(settings.horovod)
     while True:
-        check_lanes(settings, workers.size)
         share_cores(workers)
         try:
+            wait_for_a_number_that_fits(settings.loader.lanes, workers, recovery)
             return train(settings, workers, recovery)
         except WorkersChanged as change:
             why = str(change)
@@ -127,14 +133,24 @@ def check_network(settings: ElasticSettings, address: str) -> None:
         )
 
 
-def check_lanes(settings: TrainSettings, workers: int) -> None:
-    """Raises InputError if so many workers cannot share an epoch; all of them come here."""
-    if settings.loader.lanes % workers:
-        raise InputError(
-            f"elastic mode has come to {workers} workers, which cannot share loader.lanes = {settings.loader.lanes} "
-            "evenly: every number from --min-np to --max-np must divide it. The same command with other numbers goes "
-            "on from the newest checkpoint; choose loader.lanes of a new training to fit, such as 12 for 1 to 4 workers"
-        )
+def wait_for_a_number_that_fits(lanes: int, workers: Workers, recovery: Recovery, patience_s: int = PATIENCE_S) -> None:
+    """Return if the workers can share an epoch's lanes evenly, else raise WorkersChanged once more or fewer are there.
+
+    Raises InputError on all of them if that takes longer than `patience_s`.
+    """
+    if lanes % workers.size == 0:
+        return
+    problem = f"{workers.size} workers cannot share loader.lanes = {lanes} evenly"
+    if workers.rank == 0:
+        print(f"{problem}: waiting up to {patience_s} s for others to join or leave", flush=True)
+    for _ in range(patience_s):
+        if workers.sum(torch.tensor([float(recovery.hosts_changed())])) > 0:
+            raise WorkersChanged("workers join or leave")
+        time.sleep(1)
+    raise InputError(
+        f"{problem}, and no others joined or left in {patience_s} s. Give --min-np and --max-np, or a discovery "
+        "script, for numbers that divide it; the same command then goes on from the newest checkpoint"
+    )
 
 
 def _meet_again(settings: TrainSettings) -> Workers:
@@ -159,8 +175,8 @@ def _ask_for_place() -> list[str]:
     host, port = os.environ["HOROVOD_GLOO_RENDEZVOUS_ADDR"], int(os.environ["HOROVOD_GLOO_RENDEZVOUS_PORT"])
     who = f"{os.environ['HOROVOD_HOSTNAME']}:{os.environ['HOROVOD_LOCAL_RANK']}"
     for _ in range(3):  # it drops a question when another worker is lost meanwhile
-        with suppress(HTTPException, ConnectionResetError):
-            connection = HTTPConnection(host, port)
+        with suppress(HTTPException, ConnectionError), closing(HTTPConnection(host, port)) as connection:
             connection.request("GET", f"/rank_and_size/{who}")
             return connection.getresponse().read().decode().split(",")
+        time.sleep(0.5)
     raise InputError("the launcher answers no more; the same command goes on from the newest checkpoint")

@@ -1,11 +1,17 @@
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import repeat
+
 import pytest
 import torch
 
-from pipelines.config import ElasticSettings, InputError, TrainSettings
-from pipelines.training.checkpoint import Checkpoint, save
-from pipelines.training.elastic import FUTILE_RESETS, Elastic, check_lanes, check_network
+from pipelines.config import ElasticSettings, InputError
+from pipelines.training.checkpoint import Checkpoint, newest_first, save
+from pipelines.training.elastic import FUTILE_RESETS, Elastic, check_network, wait_for_a_number_that_fits
 from pipelines.training.recovery import WorkersChanged
 from pipelines.training.stopping import STATUS
+from pipelines.training.workers import Solo
+from tests.pipelines.training.test_loop import Batches, trainer
 
 
 def checkpoint(epoch, step):
@@ -71,8 +77,66 @@ def test_a_network_that_others_reach_must_be_trusted_expressly():
         check_network(settings(), "10.0.0.5")
 
 
-def test_a_number_of_workers_that_cannot_share_the_lanes_is_named():
-    of = TrainSettings.model_validate({"dataset": "d", "model": {"name": "m"}, "loader": {"lanes": 8}})
-    check_lanes(of, 4)
-    with pytest.raises(InputError, match=r"3 workers, which cannot share loader\.lanes = 8"):
-        check_lanes(of, 3)
+@dataclass
+class Three(Solo):
+    """Three workers, of which this process is one; `sums` says what becomes of each sum."""
+
+    size: int = 3
+    sums: Iterator[float] = field(default_factory=lambda: repeat(0.0))
+
+    def sum(self, values):
+        return values + next(self.sums)
+
+
+def test_workers_whose_number_does_not_divide_the_lanes_wait_for_others(capsys):
+    wait_for_a_number_that_fits(6, Three(), Elastic(settings()))
+    assert not capsys.readouterr().out
+    with pytest.raises(WorkersChanged):
+        wait_for_a_number_that_fits(4, Three(sums=iter([0.0, 1.0])), Elastic(settings()))
+    assert "3 workers cannot share loader.lanes = 4 evenly: waiting up to 600 s" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"3 workers cannot share .* no others joined or left in 1 s"):
+        wait_for_a_number_that_fits(4, Three(), Elastic(settings()), patience_s=1)
+
+
+class Disturbed(Batches):
+    """Does something before a step is given."""
+
+    def __init__(self, step, disturb):
+        self.step, self.disturb = step, disturb
+
+    def epochs(self, epochs, start_step=0):
+        first = epochs.start * self.steps_per_epoch + start_step
+        for step, batch in enumerate(super().epochs(epochs, start_step), start=first):
+            if step == self.step:
+                self.disturb()
+            yield batch
+
+
+def lose():
+    raise ConnectionError("another worker was lost")
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.99}, {"precision": "float16"}], ids=str)
+def test_built_anew_after_workers_were_lost_and_joined_it_ends_with_the_weights_of_an_undisturbed_training(
+    tmp_path, changes
+):
+    undisturbed = trainer(tmp_path / "undisturbed", **changes)
+    undisturbed.fit()
+    recovery, done = Elastic(settings(commit_every_steps=2)), []
+    for step, disturb, error in (
+        (8, lose, ConnectionError),
+        (11, lambda: recovery.on_hosts_updated(0, 0), WorkersChanged),
+    ):
+        ours = trainer(tmp_path / "ours", **changes)
+        ours.loader, ours.recovery = Disturbed(step, disturb), recovery
+        with pytest.raises(error):
+            ours.fit()
+        done.append(ours.step)
+        recovery.reset("")
+    assert done == [8, 13]  # at once when one was lost; a step after the one in which hosts changed, as with SIGTERM
+    assert newest_first(tmp_path / "ours")[0].name == "epoch-0002-step-00000013.pt"
+    ours = trainer(tmp_path / "ours", **changes)
+    ours.recovery = recovery
+    ours.fit()
+    torch.testing.assert_close(ours.model.state_dict(), undisturbed.model.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(ours.average.state_dict(), undisturbed.average.state_dict(), rtol=0, atol=0)

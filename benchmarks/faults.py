@@ -10,11 +10,12 @@ in which nothing happened.
 """
 
 import argparse
+import os
 import random
 import signal
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -112,32 +113,40 @@ def still_there(training: Training) -> int:
     return len(left)
 
 
+ELASTIC = {
+    "host added": None,
+    "kill -9 of a worker": send(signal.SIGKILL, 1),
+    "kill -9 of rank 0": send(signal.SIGKILL, 0),
+    "SIGTERM to a worker": send(signal.SIGTERM, 1),
+    "host removed": None,
+}
+
+
 def disturb_elastic(training: Training, hosts: Path, faults: int, draws: random.Random) -> dict[str, Outcome]:
     """Elastic mode: one fault of each kind after another, so many times, while one command trains on."""
-    outcomes = {kind: Outcome() for kind in ("host added", "kill -9 of a worker", "kill -9 of rank 0", "host removed")}
-    kills = {"kill -9 of a worker": 1, "kill -9 of rank 0": 0}
-    present = [HOSTS[0]]
-    write_hosts(hosts, present)
+    outcomes = {kind: Outcome() for kind in ELASTIC}
     training.launch()
-    training.wait_until(lambda: bool(samples_of(training.runs)))
-    while outcomes["host removed"].faults < faults and not training.ended():
-        for kind, outcome in outcomes.items():
-            time.sleep(draws.uniform(0, 3))
-            before, struck_s = samples_of(training.runs), time.time()
-            known = {one.together for one in before}
-            if kind in kills:
-                training.workers()[kills[kind]].kill()
+    training.wait_until_steps_follow()
+    for kind in list(ELASTIC) * faults:
+        time.sleep(draws.uniform(0, 3))
+        outcome, before, struck_s = outcomes[kind], samples_of(training.runs), time.time()
+        known = {one.together for one in before}
+        try:
+            if inject := ELASTIC[kind]:
+                inject(training)
             else:
-                present = list(HOSTS) if kind == "host added" else [host_of(training.workers()[0])]
-                write_hosts(hosts, present)
-            outcome.faults += 1
-
-            if anew := training.wait_for_others_than(known):
-                outcome.recovered += 1
-                outcome.seconds.append(anew[0].time_s - struck_s)
-            outcome.redone += redone(samples_of(training.runs)) - redone(before)
-            if kind in kills:  # its host comes back
-                training.wait_for_others_than(known | {one.together for one in anew})
+                write_hosts(hosts, HOSTS if kind == "host added" else [host_of(training.workers()[0])])
+        except (IndexError, psutil.Error):  # it ended by itself just now
+            break
+        outcome.faults += 1
+        if anew := training.wait_for_others_than(known):
+            outcome.recovered += 1
+            outcome.seconds.append(anew[0].time_s - struck_s)
+        if ELASTIC[kind]:  # its host comes back
+            training.wait_for_others_than(known | {one.together for one in anew})
+        outcome.redone += redone(samples_of(training.runs)) - redone(before)
+        if training.ended():
+            break
     training.wait_until(training.ended)
     return outcomes
 
@@ -146,7 +155,7 @@ def host_of(worker: psutil.Process) -> str:
     return f"{worker.environ()['HOROVOD_HOSTNAME']}:1"
 
 
-def write_hosts(hosts: Path, lines: list[str]) -> None:
+def write_hosts(hosts: Path, lines: Sequence[str]) -> None:
     hosts.parent.mkdir(parents=True, exist_ok=True)
     hosts.with_suffix(".new").write_text("".join(f"{line}\n" for line in lines))
     hosts.with_suffix(".new").replace(hosts)
@@ -217,7 +226,19 @@ def run_elastic(options: argparse.Namespace, arguments: list[str]) -> None:
     undisturbed = Training(options.work / "undisturbed-alone", ["horovodrun", "-np", "1"], arguments)
     undisturbed.launch()
     undisturbed.wait_until(undisturbed.ended)
-    launcher = ["horovodrun", "-np", "1", "--min-np", "1", "--max-np", "2", "--host-discovery-script", str(script)]
+    one_core = ["taskset", "-c", str(min(os.sched_getaffinity(0)))]  # two workers of two names would each take all
+    launcher = [
+        *one_core,
+        "horovodrun",
+        "-np",
+        "1",
+        "--min-np",
+        "1",
+        "--max-np",
+        "2",
+        "--host-discovery-script",
+        str(script),
+    ]
     launcher += ["--network-interface", "lo", "--blacklist-cooldown-range", "1", "2"]
     training = Training(options.work / "elastic", launcher, arguments)
     try:

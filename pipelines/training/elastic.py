@@ -132,14 +132,12 @@ def check_network(settings: ElasticSettings, address: str, others: Sequence[str]
     """
     if settings.trusted_network:
         return
-    danger = (
-        "Horovod's elastic launcher runs code for whoever reaches its port (CVE-2024-10190: it unpickles what it gets)"
-    )
+    danger = "Horovod's elastic launcher unpickles, and so runs, what anybody sends to its port (CVE-2024-10190)"
     if not ipaddress.ip_address(address).is_loopback:
         raise InputError(
-            f"elastic mode would talk over {address}, and {danger}. Start horovodrun with --network-interface lo to stay "
-            "on this host, leave out --host-discovery-script for static mode, or set elastic.trusted_network=true if "
-            "everybody on that network is trusted"
+            f"elastic mode would talk over {address}, and {danger}. Start horovodrun with --network-interface lo to "
+            "stay on this host, leave out --host-discovery-script for static mode, or set elastic.trusted_network=true "
+            "if everybody on that network is trusted"
         )
     if others:
         print(f"warning: {danger}, and that is open on {', '.join(others)}, too: a firewall must close it", flush=True)

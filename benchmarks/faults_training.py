@@ -14,7 +14,7 @@ import torch
 from pipelines.training.checkpoint import newest_first, read_checkpoint
 from pipelines.training.workers import Solo
 
-PATIENCE_S = 240
+PATIENCE_S = 900
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tests.jobs.commands import Place, environment
 
 pytestmark = pytest.mark.processes
 STATIC = ("horovodrun", "-np", "2")
-HANG = ("horovod.stall_check_s=1", "horovod.stall_shutdown_s=3")
+HANG = ("horovod.stall_check_s=1", "horovod.stall_shutdown_s=15")
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import NoReturn
@@ -30,6 +31,9 @@ FUTILE_RESETS = 10
 
 PATIENCE_S = 600
 """How long a number of workers that cannot train is borne; as long as horovodrun by itself bears too few."""
+
+START_S = 300
+"""How long a worker that the launcher has started may take until it can talk to the others."""
 
 _PLACE = tuple(f"HOROVOD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE", "CROSS_RANK", "CROSS_SIZE"))
 """A worker's place among all, in the order in which the launcher tells it."""
@@ -108,7 +112,7 @@ def train_elastic(settings: TrainSettings, train: Train) -> None:
     recovery = Elastic(settings.elastic)
     notification_manager.init()
     notification_manager.register_listener(recovery)
-    workers: Workers = HorovodWorkers(settings.horovod)
+    workers = _meet(settings)
     while True:
         share_cores(workers)
         try:
@@ -168,30 +172,60 @@ def wait_for_a_number_that_fits(lanes: int, workers: Workers, recovery: Recovery
     )
 
 
+def _meet(settings: TrainSettings) -> Workers:
+    """The workers of now, in the places that the environment says, once all of them have started."""
+    while not _all_there():
+        _take_place()  # one of them never started, and the launcher has noticed or will
+    return HorovodWorkers(settings.horovod)
+
+
 def _meet_again(settings: TrainSettings) -> Workers:
-    """The workers of now, once the launcher has them all; ends this process if it is none of them."""
+    """The same after workers were lost, left or joined; ends this process if it is none of them any more."""
     import horovod.torch as hvd
 
     hvd.shutdown()
-    place = dict(zip(_PLACE, _ask_for_place(), strict=True))
-    if place["HOROVOD_RANK"] == "-1":
-        print(f"this worker's host, {os.environ['HOROVOD_HOSTNAME']}, left the training, and so it ends", flush=True)
-        sys.exit(STATUS)  # not 0, which the launcher might take for the training's success
+    _take_place()
     # Horovod itself would ask the launcher, too, and abort the whole process where it has no place any more.
-    os.environ |= place | {"HOROVOD_ELASTIC": "0"}
+    os.environ["HOROVOD_ELASTIC"] = "0"
     try:
-        return HorovodWorkers(settings.horovod)
+        return _meet(settings)
     finally:
         os.environ["HOROVOD_ELASTIC"] = "1"
 
 
-def _ask_for_place() -> list[str]:
-    """What the launcher says when all workers that it has have asked: numbers in the order of _PLACE."""
-    host, port = os.environ["HOROVOD_GLOO_RENDEZVOUS_ADDR"], int(os.environ["HOROVOD_GLOO_RENDEZVOUS_PORT"])
+def _take_place() -> None:
+    """Wait until all workers that the launcher has, have asked it for their places; put this one's in the environment."""
     who = f"{os.environ['HOROVOD_HOSTNAME']}:{os.environ['HOROVOD_LOCAL_RANK']}"
+    status, answer = _ask_launcher("GET", f"/rank_and_size/{who}")
+    place = dict(zip(_PLACE, answer.split(","), strict=True))
+    if place["HOROVOD_RANK"] == "-1":
+        print(f"this worker's host, {os.environ['HOROVOD_HOSTNAME']}, left the training, and so it ends", flush=True)
+        sys.exit(STATUS)  # not 0, which the launcher might take for the training's success
+    os.environ |= place
+
+
+def _all_there(patience_s: int = START_S) -> bool:
+    """Whether all workers of now come here in time. Horovod gives those that still start 30 s, then aborts the others."""
+    rank, size = int(os.environ["HOROVOD_RANK"]), int(os.environ["HOROVOD_SIZE"])
+    deadline = time.monotonic() + patience_s
+    _ask_launcher("PUT", f"/strata/{rank}")
+    for key in map(str, range(size)) if rank == 0 else ["all"]:  # the launcher forgets them when workers change
+        while _ask_launcher("GET", f"/strata/{key}")[0] != HTTPStatus.OK:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+    if rank == 0:
+        _ask_launcher("PUT", "/strata/all")
+    return True
+
+
+def _ask_launcher(method: str, path: str) -> tuple[int, str]:
+    """Status and content of what its store, an HTTP server, answers; an InputError if it does not."""
+    host, port = os.environ["HOROVOD_GLOO_RENDEZVOUS_ADDR"], int(os.environ["HOROVOD_GLOO_RENDEZVOUS_PORT"])
     for _ in range(3):  # it drops a question when another worker is lost meanwhile
         with suppress(HTTPException, ConnectionError), closing(HTTPConnection(host, port)) as connection:
-            connection.request("GET", f"/rank_and_size/{who}")
-            return connection.getresponse().read().decode().split(",")
+            connection.request(method, path, b"here" if method == "PUT" else None)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
         time.sleep(0.5)
     raise InputError("the launcher answers no more; the same command goes on from the newest checkpoint")

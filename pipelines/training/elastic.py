@@ -194,9 +194,9 @@ def _meet_again(settings: TrainSettings) -> Workers:
 
 
 def _take_place() -> None:
-    """Wait until all workers that the launcher has, have asked it for their places; put this one's in the environment."""
+    """Wait until the launcher gives all its workers places anew; put this one's in the environment."""
     who = f"{os.environ['HOROVOD_HOSTNAME']}:{os.environ['HOROVOD_LOCAL_RANK']}"
-    status, answer = _ask_launcher("GET", f"/rank_and_size/{who}")
+    _, answer = _ask_launcher("GET", f"/rank_and_size/{who}")
     place = dict(zip(_PLACE, answer.split(","), strict=True))
     if place["HOROVOD_RANK"] == "-1":
         print(f"this worker's host, {os.environ['HOROVOD_HOSTNAME']}, left the training, and so it ends", flush=True)
@@ -205,7 +205,7 @@ def _take_place() -> None:
 
 
 def _all_there(patience_s: int = START_S) -> bool:
-    """Whether all workers of now come here in time. Horovod gives those that still start 30 s, then aborts the others."""
+    """Whether all workers of now come here in time: Horovod aborts them if one has not started after 30 s."""
     rank, size = int(os.environ["HOROVOD_RANK"]), int(os.environ["HOROVOD_SIZE"])
     deadline = time.monotonic() + patience_s
     _ask_launcher("PUT", f"/strata/{rank}")

@@ -19,9 +19,10 @@ from pipelines.summary.summary import summarize_named
 from pipelines.summary.table import layers_table
 from pipelines.training.agreement import check_agreement
 from pipelines.training.averaging import make_average
-from pipelines.training.batches import Profiled, SameBatch, first_of, random_batch
+from pipelines.training.batches import Profiled, Recorded, SameBatch, first_of, random_batch
 from pipelines.training.checkpoint import held, newest_first, read_checkpoint
 from pipelines.training.classifier import check_fits, make_classifier, restore_classifier
+from pipelines.training.elastic import launched_elastic, train_elastic
 from pipelines.training.layout import place
 from pipelines.training.loop import Trainer, TrainLoader
 from pipelines.training.mixing import make_mix
@@ -29,6 +30,7 @@ from pipelines.training.optimization import make_clip, make_optimizer
 from pipelines.training.precision import Precision, allow_tf32
 from pipelines.training.progress import Screen, Silence, terminal_columns
 from pipelines.training.recomputing import recompute_blocks
+from pipelines.training.recovery import Recovery, Restart
 from pipelines.training.starting import start_from
 from pipelines.training.workers import Solo, Workers, choose_device, connected, share_manifest
 
@@ -37,19 +39,28 @@ TRACE = "trace.json"
 
 
 def main(settings: TrainSettings) -> None:
+    if launched_elastic():
+        train_elastic(settings, train_with)
+        return
     with connected(settings.horovod) as workers:
-        manifest = share_manifest(settings.dataset, workers)
-        folder = settings.runs_dir / f"{settings.run_name()}-{settings.identity(manifest.digest)[:8]}"
-        device = choose_device(settings.device, workers)
-        check_agreement(settings, manifest, device, workers)
-        workers.record_timeline(folder)
-        train, val = make_loaders(settings, manifest, workers, pin_memory=device.type == "cuda")
-        trainer = make_trainer(settings, manifest, train, val, workers, device, folder)
-        if workers.rank == 0:
-            with held(folder):
-                track(trainer, manifest, train, val, folder)
-        else:
-            trainer.fit()
+        train_with(settings, workers, Restart())
+
+
+def train_with(settings: TrainSettings, workers: Workers, recovery: Recovery) -> None:
+    """The training, from where it stands, by these workers."""
+    manifest = share_manifest(settings.dataset, workers)
+    folder = settings.runs_dir / f"{settings.run_name()}-{settings.identity(manifest.digest)[:8]}"
+    device = choose_device(settings.device, workers)
+    check_agreement(settings, manifest, device, workers)
+    workers.record_timeline(folder)
+    train, val = make_loaders(settings, manifest, workers, pin_memory=device.type == "cuda")
+    trainer = make_trainer(settings, manifest, train, val, workers, device, folder)
+    trainer.recovery = recovery
+    if workers.rank == 0:
+        with held(folder):
+            track(trainer, manifest, train, val, folder)
+    else:
+        trainer.fit()
 
 
 def make_loaders(
@@ -146,6 +157,8 @@ def make_source(
         source = SameBatch(source.steps_per_epoch, make)
     elif settings.overfit_one_batch:
         source = SameBatch(source.steps_per_epoch, partial(first_of, source))
+    if settings.record_samples:
+        source = Recorded(source, folder, workers)
     return Profiled(source, folder / TRACE) if settings.profile and workers.rank == 0 else source
 
 

@@ -4,6 +4,7 @@ One frozen tree a job. `command_line.py` fills it from defaults, then a YAML fil
 """
 
 from pipelines.config.base import InputError, Settings, digest_of
+from pipelines.config.elastic import ElasticSettings
 from pipelines.config.evaluate import EnsembleSettings, EvaluateSettings
 from pipelines.config.horovod import HorovodSettings
 from pipelines.config.loader import LoaderSettings
@@ -46,6 +47,7 @@ __all__ = [
     "AugmentSettings",
     "CentreCrop",
     "ColourJitter",
+    "ElasticSettings",
     "EnsembleSettings",
     "EvaluateSettings",
     "HorovodSettings",

@@ -26,7 +26,8 @@ class HorovodSettings(Settings):
     """Warn when some workers have waited for the others for so long, and say for which. null: never."""
     stall_shutdown_s: int | None = Field(300, ge=1)
     """End the training on all workers when they have waited for so long; the same command goes on from the newest
-    checkpoint. null: wait for ever."""
+    checkpoint. null: wait for ever. A worker whose process does not answer at all, stopped or on a host that is gone,
+    is waited for at most 30 s, or so long if that is less; workers must also start within that time of each other."""
     compression: Literal["none", "fp16"] = "none"
     """fp16: send gradients with 16 bits, half the bytes. They lose digits, and those below 6e-8 become 0; with
     precision = float16 they are sent scaled, and fewer are lost."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.config.base import InputError, Settings, digest_of
+from pipelines.config.elastic import ElasticSettings
 from pipelines.config.horovod import HorovodSettings
 from pipelines.config.loader import LoaderSettings
 from pipelines.config.tracking import TrackingSettings
@@ -105,7 +106,7 @@ class MixingSettings(Settings):
 _NOT_OF_THE_WEIGHTS = {
     *("dataset", "tracking", "runs_dir", "name", "fresh", "profile"),
     *("device", "channels_last", "compile", "activation_checkpointing"),
-    *("checkpoint_every_steps", "keep_best", "seeds"),
+    *("checkpoint_every_steps", "keep_best", "elastic", "record_samples", "seeds"),
 }
 """Settings that say where and how a training runs, but not what it learns."""
 
@@ -182,7 +183,10 @@ class TrainSettings(Settings):
     profile: bool = False
     """Write trace.json, which chrome://tracing and Perfetto show, in the run's folder: what rank 0 computed in steps 11
     to 15 of this command. It is logged with the run."""
+    record_samples: bool = False
+    """Each worker writes samples-*.tsv in the run's folder: of each step, the keys of the images it trained on."""
     horovod: HorovodSettings = HorovodSettings()
+    elastic: ElasticSettings = ElasticSettings()
     fresh: bool = False
     """Start anew even if a checkpoint of the same training exists."""
 

@@ -1,5 +1,7 @@
-"""Other batches than the dataset's, to find mistakes and to measure; and a profile of what is done with batches."""
+"""Other batches than the dataset's, to find mistakes and to measure; profiles and records of what is done."""
 
+import os
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from pipelines.training.loop import LabelledImages, TrainLoader
+from pipelines.training.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -90,3 +93,31 @@ def traced(file: Path) -> Iterator[None]:
         yield
     file.parent.mkdir(parents=True, exist_ok=True)
     profiler.export_chrome_trace(str(file))
+
+
+class Recorded:
+    """The same batches; what is trained on in each step is written down, to be there even if this process is killed.
+
+    samples-*.tsv, one for each worker: when (seconds since 1970), the step (from 1, through all epochs), the worker, a
+    word that is the same for all workers that do the step together, and the keys.
+    """
+
+    def __init__(self, source: TrainLoader, folder: Path, workers: Workers) -> None:
+        self.source = source
+        self._rank = workers.rank
+        word = os.urandom(4).hex()
+        self._together = workers.share_bytes(word.encode() if workers.rank == 0 else None).decode()
+        self._file = folder / f"samples-{self._together}-{workers.rank}.tsv"
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.source.steps_per_epoch
+
+    def epochs(self, epochs: range, start_step: int = 0) -> Generator[LabelledImages, None, None]:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        done = epochs.start * self.steps_per_epoch + start_step
+        with closing(self.source.epochs(epochs, start_step)) as batches, self._file.open("a", buffering=1) as file:
+            for step, batch in enumerate(batches, start=done + 1):
+                words = (f"{time.time():.3f}", str(step), str(self._rank), self._together, *batch.keys)
+                file.write("\t".join(words) + "\n")
+                yield batch

@@ -4,12 +4,13 @@ import fcntl
 import io
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import IO, Any
 from zipfile import BadZipFile, ZipFile
 
 import torch
@@ -88,15 +89,27 @@ class Checkpoint:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keep a training's folder, made if it is new, to this process; an InputError if another process has it."""
+def held(folder: Path, patience_s: float = 20) -> Iterator[None]:
+    """Keep a training's folder, made if it is new, to this process; an InputError if another process has it.
+
+    patience_s: for one that is about to end, such as a worker whose launcher was killed while it saves.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{folder}: another process is at this very training; wait for it, or end it") from None
+        deadline = time.monotonic() + patience_s
+        while not _locked(lock):
+            if time.monotonic() > deadline:
+                raise InputError(f"{folder}: another process is at this very training; wait for it, or end it")
+            time.sleep(0.1)
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def save(checkpoint: Checkpoint, folder: Path, keep_best: int = 1) -> Path:

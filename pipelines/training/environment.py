@@ -2,6 +2,9 @@
 
 from pipelines.config.horovod import HorovodSettings
 
+GLOO_TIMEOUT_S = 30
+"""Horovod's own: how long one of its exchanges waits for a worker whose process does not answer."""
+
 
 def environment_of(settings: HorovodSettings) -> dict[str, str]:
     """Names as in Horovod 0.28.1's `horovod/common/common.h`; what is left to Horovod is not among them.
@@ -17,8 +20,14 @@ def environment_of(settings: HorovodSettings) -> dict[str, str]:
         "HOROVOD_STALL_CHECK_DISABLE": "1" if settings.stall_check_s is None else None,
         "HOROVOD_STALL_CHECK_TIME_SECONDS": _text(settings.stall_check_s),
         "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": _text(settings.stall_shutdown_s or 0),
+        # Of a worker whose whole process hangs the stall check hears nothing: it waits in such an exchange itself.
+        "HOROVOD_GLOO_TIMEOUT_SECONDS": _text(_less_than(GLOO_TIMEOUT_S, settings.stall_shutdown_s)),
     }
     return {name: value for name, value in variables.items() if value is not None}
+
+
+def _less_than(limit: int, value: int | None) -> int | None:
+    return value if value is not None and value < limit else None
 
 
 def _text(value: float | None, factor: int = 1) -> str | None:

@@ -1,6 +1,5 @@
 """The training loop: batches to weights, epoch after epoch, from wherever a checkpoint left off."""
 
-import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -18,15 +17,16 @@ from models.classifier import Loss
 from models.heads import main_logits
 from pipelines.config import InputError, TrainSettings
 from pipelines.training.averaging import Average, Validate
-from pipelines.training.checkpoint import Checkpoint, newest_good, save
+from pipelines.training.checkpoint import Checkpoint, save
 from pipelines.training.divergence import FiniteWatch
 from pipelines.training.figures import averages, images_of, no_sums, sums
 from pipelines.training.mixing import Mix
 from pipelines.training.optimization import Clip, set_lr
 from pipelines.training.precision import Precision
 from pipelines.training.progress import Progress, Silence
+from pipelines.training.recovery import Recovery, Restart
 from pipelines.training.schedules import lr_factor, plateaus
-from pipelines.training.stopping import STATUS, Stop, listening
+from pipelines.training.stopping import Stop, listening
 from pipelines.training.waiting import InputWait, clock_of
 from pipelines.training.workers import Workers
 
@@ -90,6 +90,7 @@ class Trainer:
     """What is minimised, of the model's logits."""
     precision: Precision = field(default_factory=partial(Precision, "float32", "cpu"))
     """For `device`."""
+    recovery: Recovery = field(default_factory=Restart)
     val_errors: list[float] = field(default_factory=list)
     """Top-1 error on the validation images after each epoch done."""
     step: int = 0
@@ -107,7 +108,8 @@ class Trainer:
         epochs = range(first_epoch, self.settings.epochs)
         self.progress.begin(self.step, epochs.stop, steps)
         with (
-            listening(self.workers) as stop,
+            listening(self.workers, self.recovery.hosts_changed) as stop,
+            closing(self.progress),
             closing(self.loader.epochs(epochs, self.step - first_epoch * steps)) as batches,
         ):
             for epoch in epochs:
@@ -150,7 +152,8 @@ class Trainer:
             watch.saw(step, batch.keys, recent_sums[0])
             stopping = stop.agreed()
             saving = stopping or (self.step < end and settings.saves_after(self.step))
-            if saving or self.step == end or self.step % settings.tracking.log_every_steps == 0:
+            committing = saving or (self.step < end and self.recovery.commits_after(self.step))
+            if committing or self.step == end or self.step % settings.tracking.log_every_steps == 0:
                 recent = self.workers.sum(recent_sums.cpu())
                 watch.check_loss(float(recent[0]))
                 figures = averages(recent, "step") | {"learning_rate": lr}
@@ -158,11 +161,11 @@ class Trainer:
                 self.progress.steps(self.step, figures, images_of(recent), wait.fraction)
                 self.epoch_sums += recent
                 recent_sums = no_sums(self.device)
-            if saving:
+            if committing:
                 watch.check_weights(self.model)
-                self.save()
+                self.save(on_disk=saving)
             if stopping:
-                self.end_early()
+                self.end_early(stop.heard)
         watch.check_weights(self.model)
         waited = self.workers.sum(torch.tensor([wait.fraction])) / self.workers.size
         speed = {
@@ -185,7 +188,7 @@ class Trainer:
 
     def resume(self) -> None:
         """Go back to the newest good checkpoint of rank 0, on every worker."""
-        content = self.workers.share_bytes(newest_good(self.checkpoints) if self.workers.rank == 0 else None)
+        content = self.workers.share_bytes(self.recovery.newest(self.checkpoints) if self.workers.rank == 0 else None)
         if not content:
             self.workers.share_weights(self.model)
             self.average.restart()
@@ -207,28 +210,29 @@ class Trainer:
                 f"{self.checkpoints}: has {checkpoint.epoch} epochs, more than the {self.settings.epochs} asked for"
             )
 
-    def save(self) -> None:
-        """Rank 0 writes the checkpoint; all workers hold the same state."""
-        if self.workers.rank == 0:
-            checkpoint = Checkpoint(
-                epoch=len(self.val_errors),
-                step=self.step,
-                epoch_sums=self.epoch_sums.tolist(),
-                model=self.model.state_dict(),
-                optimizer=self.optimizer.state_dict(),
-                generator=torch.get_rng_state(),
-                val_errors=self.val_errors,
-                average=self.average.state_dict(),
-                about=self.about,
-                precision=self.precision.state_dict(),
-            )
+    def save(self, on_disk: bool = True) -> None:
+        """Commit the state, which is the same on all workers; of a checkpoint `on_disk`, rank 0 writes it."""
+        checkpoint = Checkpoint(
+            epoch=len(self.val_errors),
+            step=self.step,
+            epoch_sums=self.epoch_sums.tolist(),
+            model=self.model.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            generator=torch.get_rng_state(),
+            val_errors=self.val_errors,
+            average=self.average.state_dict(),
+            about=self.about,
+            precision=self.precision.state_dict(),
+        )
+        self.recovery.commit(checkpoint)
+        if on_disk and self.workers.rank == 0:
             save(checkpoint, self.checkpoints, self.settings.keep_best)
 
-    def end_early(self) -> NoReturn:
-        """After SIGTERM, once the checkpoint is written."""
+    def end_early(self, told: bool) -> NoReturn:
+        """Once the checkpoint is written. told: whether this worker got a SIGTERM."""
         self.workers.wait_for_all()  # a launcher ends the others, rank 0 at its checkpoint, when one worker has ended
-        self.progress.say(f"stopped by SIGTERM after step {self.step}; the same command goes on from there")
-        sys.exit(STATUS)
+        self.progress.close()
+        self.recovery.leave(self.step, self.workers.rank, told)
 
     def improves_no_more(self) -> bool:
         """Whether early stopping ends the training here; says so."""

@@ -37,6 +37,10 @@ class Progress(Protocol):
         """What else there is to tell."""
         ...
 
+    def close(self) -> None:
+        """Others speak now."""
+        ...
+
 
 class Silence:
     """The in-process twin of a screen, for ranks other than 0."""
@@ -51,6 +55,9 @@ class Silence:
         pass
 
     def say(self, line: str) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
 
@@ -95,6 +102,10 @@ class Screen:
 
     def say(self, line: str) -> None:
         print(line.ljust(self._on_bar), flush=True)
+        self._on_bar = 0
+
+    def close(self) -> None:
+        print(f"{'':{self._on_bar}}\r" if self._on_bar else "", end="", flush=True)
         self._on_bar = 0
 
     def _show(self, bar: str, columns: int) -> None:

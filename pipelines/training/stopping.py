@@ -19,18 +19,20 @@ class Stop:
     `hear` is what calls it; `agreed` exchanges what was heard while the steps go on, so an answer is a step old.
     """
 
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self, workers: Workers, also: Callable[[], bool] = lambda: False) -> None:
+        """also: another reason to stop, for as long as it is true."""
         self._workers = workers
-        self._heard = False
+        self._also = also
+        self.heard = False
         self._under_way: Callable[[], Tensor] | None = None
 
     def hear(self) -> None:
-        self._heard = True
+        self.heard = True
 
     def agreed(self) -> bool:
         """To be asked by all workers after every step; the same on all of them."""
         answer = self.finish()
-        self._under_way = self._workers.begin_sum(torch.tensor([float(self._heard)]))
+        self._under_way = self._workers.begin_sum(torch.tensor([float(self.heard or self._also())]))
         return answer
 
     def finish(self) -> bool:
@@ -40,9 +42,9 @@ class Stop:
 
 
 @contextmanager
-def listening(workers: Workers) -> Iterator[Stop]:
-    """SIGTERM is heard, and does no more, for as long as this lasts."""
-    stop = Stop(workers)
+def listening(workers: Workers, also: Callable[[], bool] = lambda: False) -> Iterator[Stop]:
+    """SIGTERM is heard, and does no more, for as long as this lasts. also: see Stop."""
+    stop = Stop(workers, also)
     before = signal.signal(signal.SIGTERM, lambda *_: stop.hear())
     try:
         yield stop

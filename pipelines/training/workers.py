@@ -207,8 +207,7 @@ def connected(settings: HorovodSettings) -> Iterator[Workers]:
     """
     launched = "HOROVOD_SIZE" in os.environ
     workers: Workers = HorovodWorkers(settings) if launched else Solo()
-    cores = len(os.sched_getaffinity(0))
-    torch.set_num_threads(max(1, cores // workers.local_size))
+    share_cores(workers)
     try:
         yield workers
     except RuntimeError as error:
@@ -218,6 +217,11 @@ def connected(settings: HorovodSettings) -> Iterator[Workers]:
                 "if it has one. The same command goes on from the newest checkpoint"
             ) from None
         raise
+
+
+def share_cores(workers: Workers) -> None:
+    """Give this process its share of the host's cores."""
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers.local_size))
 
 
 def share_manifest(root: Address, workers: Workers) -> Manifest:

@@ -100,11 +100,10 @@ def test_another_number_of_workers_goes_on_with_the_same_training(place, undistu
 
 
 def test_a_training_starts_from_the_weights_of_a_finished_one(place, undisturbed):
-    started = ("epochs=1", "start_from=undisturbed", "name=started", f"runs_dir={place.folder}/started")
-    assert "fresh: none" in place.train(2, *started, "optimizer.lr=1e-12")
+    started = ("epochs=1", "name=started", f"runs_dir={place.folder}/started", "optimizer.lr=1e-12")
+    assert "fresh: none" in place.train(2, *started, "start_from=undisturbed")
     torch.testing.assert_close(weights(place.checkpoints("started")[-1]), undisturbed, rtol=0, atol=1e-6)
-    assert "starting from" not in place.train(2, *started, "optimizer.lr=1e-12")  # it goes on instead
-    printed = call(*place.train_command(1, *started, "start_from=nobody", "fresh=true"), status=2)
+    printed = call(*place.train_command(1, *started, "start_from=nobody"), status=2)
     assert "no finished training nobody; there are" in printed
 
 

@@ -199,7 +199,8 @@ def test_a_missing_checkpoint_is_named(tmp_path):
 
 
 def test_a_folder_is_held_by_one_training_at_a_time(tmp_path):
-    with held(tmp_path), pytest.raises(InputError, match="another process is at this very training"), held(tmp_path):
+    refusal = pytest.raises(InputError, match="another process is at this very training")
+    with held(tmp_path), refusal, held(tmp_path, patience_s=0.2):
         pass
     with held(tmp_path):
         pass

@@ -21,7 +21,8 @@ DEFAULTS = {"HOROVOD_STALL_CHECK_TIME_SECONDS": "60", "HOROVOD_STALL_SHUTDOWN_TI
         ({"stall_shutdown_s": None}, {"HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": "0"}),
         (
             {"stall_check_s": 5, "stall_shutdown_s": 9},
-            {"HOROVOD_STALL_CHECK_TIME_SECONDS": "5", "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": "9"},
+            {"HOROVOD_STALL_CHECK_TIME_SECONDS": "5", "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": "9"}
+            | {"HOROVOD_GLOO_TIMEOUT_SECONDS": "9"},
         ),
         ({"compression": "fp16", "sync_batch_norm": True, "adasum": True}, {}),
     ],

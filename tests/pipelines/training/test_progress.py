@@ -62,6 +62,17 @@ def test_on_a_terminal_the_bar_is_one_line_that_the_next_one_covers(without_paus
     assert rest == "done\n"
 
 
+def test_the_bar_goes_when_others_speak(without_pauses, capsys):
+    screen = Screen(200)
+    screen.begin(0, epochs=1, steps_per_epoch=10)
+    screen.steps(1, FIGURES, images=64, waited=0)
+    screen.close()
+    bar, blank = capsys.readouterr().out.split("\r")[:2]
+    assert blank == " " * len(bar)
+    screen.close()
+    assert capsys.readouterr().out == ""
+
+
 def test_a_bar_is_no_wider_than_its_terminal(without_pauses, capsys):
     assert shown(40, capsys).index("\r") == 39
 

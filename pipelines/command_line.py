@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from pipelines.config import InputError, Settings, Transform
+from pipelines.config import InputError, Settings, Transform, without_secrets
 
 S = TypeVar("S", bound=Settings)
 
@@ -36,7 +36,7 @@ def run(settings_type: type[S], job: Callable[[S], None], command: str, subject:
     except (InputError, OSError) as error:
         if isinstance(error, OSError) and error.filename is None:  # not about a file: a defect, to be seen whole
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_secrets(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -23,4 +23,4 @@ class TrackingSettings(Settings):
     checkpoints: Literal["reference", "upload"] = "reference"
     """Of a training's last and best checkpoints the run knows the path (reference), or has the files (upload)."""
     wait_at_end_s: float = Field(60, ge=0)
-    """How long a training that is done waits, at most, for the store to take what has not been sent yet."""
+    """How long a training that is done waits, at most, for a server to take what has not been sent yet."""

@@ -180,7 +180,11 @@ def _batches(journal: Path, start: int) -> Iterator[_Batch]:
 def follow(folder: Path, instructions: Instructions) -> bool:
     """Send what a training logs until standard input ends, then what is left; whether all is sent."""
     has_ended, deadline, pause_s, is_down = False, float("inf"), POLL_S, False
-    sender = Sender(folder, instructions.uri, _say, wait_s=instructions.wait_s + 60)
+    try:
+        sender = Sender(folder, instructions.uri, _say, wait_s=instructions.wait_s + 60)
+    except InputError as error:
+        _say(str(error))
+        return False
     while True:
         try:
             sender.drain()

@@ -14,7 +14,10 @@ from pipelines.tracking.entries import Begin, Child, Entry
 from pipelines.tracking.figures import learning_curves
 from pipelines.tracking.spool import Sent, Spool, entries, history, unsent
 
-SCHEMES = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql", "databricks")
+SQLITE = "sqlite:///"
+SCHEMES = (SQLITE, "http://", "https://", "postgresql", "mysql", "mssql", "databricks")
+LOCAL_WAIT_S = 300.0
+"""At least so long for a store on this disk: it is not down, only busy, and at first its tables are made."""
 HURRY_S = 5.0
 """How long a training that does not end well waits for the store: whoever ends it does not wait for long either."""
 CURVES = ("train_loss", "val_loss", "train_top1_error", "val_top1_error", "val_top5_error")
@@ -49,7 +52,8 @@ class SpooledTracker(Tracker):
         spool = Spool.of_run(folder, begin, fresh)
         if parent:
             spool.append(Child(parent=parent))
-        return cls(spool, SenderProcess(spool.folder, settings), settings.wait_at_end_s)
+        wait_s = max(settings.wait_at_end_s, LOCAL_WAIT_S if settings.uri.startswith(SQLITE) else 0)
+        return cls(spool, SenderProcess(spool.folder, settings.uri, wait_s), wait_s)
 
     @property
     def id(self) -> str:
@@ -98,7 +102,8 @@ class SpooledTracker(Tracker):
 class SenderProcess:
     """sender.py at work on a spool: another process, so that neither its imports nor its requests hold up a step."""
 
-    def __init__(self, folder: Path, settings: TrackingSettings) -> None:
+    def __init__(self, folder: Path, uri: str, wait_s: float) -> None:
+        """wait_s: how long it goes on trying, at most, once this process has ended."""
         self._process = Popen(
             [sys.executable, "-m", "pipelines.tracking.sender", str(folder)],
             stdin=PIPE,
@@ -108,7 +113,7 @@ class SenderProcess:
             start_new_session=True,  # Ctrl-C is for the training, which then has something to send
         )
         assert self._process.stdin is not None, "a pipe was asked for"
-        instructions = {"uri": settings.uri, "wait_s": settings.wait_at_end_s}
+        instructions = {"uri": uri, "wait_s": wait_s}
         self._process.stdin.write(f"{json.dumps(instructions)}\n".encode())
         self._process.stdin.flush()
         # Not this process's own output: a launcher would wait for its end, though the training is gone.
@@ -141,8 +146,8 @@ def _check(uri: str) -> None:
     """Raises InputError where waiting would not help."""
     if not uri.startswith(SCHEMES):
         raise InputError(f"tracking.uri = {uri}: not an address that MLflow knows, such as http://HOST:5000")
-    path = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and path.exists():
+    path = Path(uri.removeprefix(SQLITE))
+    if uri.startswith(SQLITE) and path.exists():
         with path.open("rb") as file:
             if file.read(16) not in (b"", b"SQLite format 3\0"):
                 raise InputError(f"tracking.uri = {uri}: not reachable: file is not a database")

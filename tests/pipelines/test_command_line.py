@@ -11,6 +11,7 @@ from pipelines.config import (
     PreprocessSettings,
     Settings,
     SummarizeSettings,
+    SyncSettings,
     TrainSettings,
     VisualizeSettings,
 )
@@ -247,3 +248,4 @@ def test_help_of_a_job_without_a_file_asks_for_its_subject():
         "usage: some command [NETWORK] [key=value …]"
     )
     assert _leaves_without_text(SummarizeSettings) == []
+    assert _leaves_without_text(SyncSettings) == []

@@ -89,11 +89,17 @@ def read(path: Path, start: int = 0) -> Iterator[Line]:
 
 
 def read_durable(path: Path, start: int) -> Iterator[Line]:
-    """The same, once all of them would survive a power cut."""
-    if path.exists() and path.stat().st_size > start:
-        with path.open("rb") as file:
+    """The same, but for what is appended meanwhile: all of it would survive a power cut."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size > start:
             os.fsync(file.fileno())
-    yield from read(path, start)
+    for line in read(path, start):
+        if line.end > size:
+            return
+        yield line
 
 
 def _tree(line: bytes) -> Any:

@@ -120,7 +120,7 @@ class Sender:
             for entry in entries:
                 if isinstance(entry, Child):
                     self._note(replace(self._sent, awaited_parent=entry.parent))
-                elif not isinstance(entry, Metrics):
+                elif not isinstance(entry, Metrics) and not self._is_gone(entry):
                     run.send(entry)
         except MlflowException as error:
             if not self._refuses(error) or not self._is_active(run):
@@ -130,6 +130,10 @@ class Sender:
                     self._send(run, [entry])
             else:
                 self._refused(entries[0], without_secrets(str(error).strip().split("\n")[0]))
+
+    def _is_gone(self, entry: Entry) -> bool:
+        """Whether it is of a file that was sent before, to a run that has been deleted since."""
+        return isinstance(entry, File | Model) and not (self._folder / entry.path).exists()
 
     def _refuses(self, error: MlflowException) -> bool:
         """Whether MLflow itself said no for good, not a proxy before it."""

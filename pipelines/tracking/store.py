@@ -131,9 +131,8 @@ class StoreRun:
         self._client.log_batch(self.run_id, points)
 
     def _send_file(self, path: Path, folder: str) -> None:
-        if path.exists():  # else it was sent to a run that has been deleted since
-            with _patient(path):
-                self._client.log_artifact(self.run_id, str(path), folder or None)
+        with _patient(path):
+            self._client.log_artifact(self.run_id, str(path), folder or None)
 
     def _send_dataset(self, entry: Dataset) -> None:
         source = LocalArtifactDatasetSource(entry.source)
@@ -143,8 +142,6 @@ class StoreRun:
 
     def _send_model(self, folder: Path) -> None:
         """As mlflow.pytorch.log_model does, from a folder and as often as needed."""
-        if not folder.exists():
-            return
         run = self._client.get_run(self.run_id)
         model = self._logged_model(run.info.experiment_id, folder.parent.name, run.data.params)
         saved = SavedModel.load(str(folder))

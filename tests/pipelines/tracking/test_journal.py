@@ -7,7 +7,7 @@ import time
 import pytest
 
 from pipelines.config import InputError
-from pipelines.tracking.journal import Journal, read
+from pipelines.tracking.journal import Journal, read, read_durable
 
 
 @pytest.fixture
@@ -71,11 +71,20 @@ def test_a_full_disk_is_named_and_leaves_whole_entries(path):
     assert trees(path) == [{"number": 0}, {"number": 2}]
 
 
+def test_what_is_sent_is_on_the_disk_before(path):
+    journal = Journal(path)
+    journal.append({"number": 0})
+    lines = read_durable(path, 0)
+    assert next(lines).tree == {"number": 0}
+    journal.append({"number": 1})
+    assert list(lines) == []
+
+
 WRITER = """
 import sys
 from itertools import count
 from pathlib import Path
-from pipelines.tracking.journal import Journal, read
+from pipelines.tracking.journal import Journal, read, read_durable
 path = Path(sys.argv[1])
 journal = Journal(path)
 for number in count(sum(1 for _ in read(path))):

@@ -4,11 +4,11 @@ import statistics
 from collections.abc import Sequence
 
 from pipelines.command_line import run
-from pipelines.config import EnsembleSettings
+from pipelines.config import EnsembleSettings, without_secrets
 from pipelines.evaluation.ensemble import Errors, average, errors, read_members, read_predictions
 from pipelines.preprocess.session import spark_session
 from pipelines.tracking.runs import KIND_TAG, TrainedRun, trained_runs
-from pipelines.tracking.tracker import MlflowTracker, without_password
+from pipelines.tracking.tracker import MlflowTracker
 
 
 def main(settings: EnsembleSettings) -> None:
@@ -23,7 +23,7 @@ def main(settings: EnsembleSettings) -> None:
     print(table(runs, of_members, settings.name, of_ensemble))
     print(
         f"\ndataset     {runs[0].dataset}\n"
-        f"runs        {without_password(settings.tracking.uri)}, experiment {settings.tracking.experiment}\n"
+        f"runs        {without_secrets(settings.tracking.uri)}, experiment {settings.tracking.experiment}\n"
         f"predictions {settings.predictions / tracker.run_id}\n"
         "next: make dashboard"
     )

@@ -1,6 +1,8 @@
 """One network, trained data-parallel: `horovodrun -np N python jobs/train.py CONF.yaml [key=value …]`."""
 
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -8,8 +10,8 @@ import torch
 import yaml
 
 from models.classifier import Classifier
-from pipelines.command_line import run
-from pipelines.config import TrainSettings
+from pipelines.command_line import run_each
+from pipelines.config import InputError, TrainSettings, digest_of
 from pipelines.dataset.manifest import SPLITS, Manifest
 from pipelines.evaluation.metrics import validate
 from pipelines.loading.device import DeviceLoader, copier_for
@@ -17,6 +19,10 @@ from pipelines.loading.loader import Loader
 from pipelines.summary.inputs import Input
 from pipelines.summary.summary import summarize_named
 from pipelines.summary.table import layers_table
+from pipelines.tracking.origin import Host, origin_tags
+from pipelines.tracking.spooled import SpooledTracker
+from pipelines.tracking.system import sampling
+from pipelines.tracking.tags import CHECKPOINT_TAG, KIND_TAG
 from pipelines.training.agreement import check_agreement
 from pipelines.training.averaging import make_average
 from pipelines.training.batches import Profiled, Recorded, SameBatch, first_of, random_batch
@@ -38,16 +44,45 @@ TRACE = "trace.json"
 """In a run's folder: what settings.profile asks for."""
 
 
-def main(settings: TrainSettings) -> None:
+def main(asked: Sequence[TrainSettings]) -> None:
+    first, *others = members = [member for settings in asked for member in settings.members()]
+    if launched_elastic() and others:
+        raise InputError(
+            f"elastic mode trains one network at a time, not {len(members)}: leave out seeds and other files"
+        )
     if launched_elastic():
-        train_elastic(settings, train_with)
+        train_elastic(first, train_with)
         return
-    with connected(settings.horovod) as workers:
-        train_with(settings, workers, Restart())
+    with connected(first.horovod) as workers, group_of(members, workers) as group:
+        for member in members:
+            train_with(member, workers, Restart(), group)
 
 
-def train_with(settings: TrainSettings, workers: Workers, recovery: Recovery) -> None:
-    """The training, from where it stands, by these workers."""
+@contextmanager
+def group_of(members: Sequence[TrainSettings], workers: Workers) -> Iterator[str]:
+    """The id of the run whose children the trainings are, which rank 0 keeps meanwhile; empty for one alone."""
+    if len(members) == 1 or workers.rank:
+        yield ""
+        return
+    first, names = members[0], sorted(member.run_name() for member in members)
+    if len(set(names)) < len(names):
+        raise InputError(
+            f"two of these trainings have the same name: {', '.join(names)}; give each file a name of its own"
+        )
+    networks = dict.fromkeys(member.model.name for member in members)
+    name = f"{'+'.join(networks)}-{first.dataset_name}-{len(members)}-members"
+    folder = first.runs_dir / f"{name}-{digest_of(names)[:8]}"
+    with held(folder), SpooledTracker.begin(first.tracking, name, folder, first.fresh) as tracker:
+        tracker.log_tags({KIND_TAG: "group"})
+        tracker.log_parameters({"members": " ".join(names)})
+        yield tracker.id
+
+
+def train_with(settings: TrainSettings, workers: Workers, recovery: Recovery, group: str = "") -> None:
+    """The training, from where it stands, by these workers.
+
+    group: `id` of the tracker whose child its run is.
+    """
     manifest = share_manifest(settings.dataset, workers)
     folder = settings.runs_dir / f"{settings.run_name()}-{settings.identity(manifest.digest)[:8]}"
     device = choose_device(settings.device, workers)
@@ -56,11 +91,12 @@ def train_with(settings: TrainSettings, workers: Workers, recovery: Recovery) ->
     train, val = make_loaders(settings, manifest, workers, pin_memory=device.type == "cuda")
     trainer = make_trainer(settings, manifest, train, val, workers, device, folder)
     trainer.recovery = recovery
+    hosts = hosts_of(workers, device)
     if workers.rank == 0:
         with held(folder):
-            track(trainer, manifest, train, val, folder)
+            track(trainer, manifest, train, val, folder, hosts, group)
     else:
-        trainer.fit()
+        fit(trainer)
 
 
 def make_loaders(
@@ -162,13 +198,12 @@ def make_source(
     return Profiled(source, folder / TRACE) if settings.profile and workers.rank == 0 else source
 
 
-def track(trainer: Trainer, manifest: Manifest, train: Loader, val: Loader, folder: Path) -> None:
-    """Run the training as one MLflow run; only rank 0 comes here, so only rank 0 imports MLflow."""
-    from pipelines.tracking.runs import CHECKPOINT_TAG, KIND_TAG
-    from pipelines.tracking.tracker import MlflowTracker
-
+def track(
+    trainer: Trainer, manifest: Manifest, train: Loader, val: Loader, folder: Path, hosts: Sequence[Host], group: str
+) -> None:
+    """Run the training as one MLflow run; only rank 0 comes here. Nothing of it waits for MLflow, but for the end."""
     settings = trainer.settings
-    with MlflowTracker.begin(settings.tracking, settings.run_name(), folder, settings.fresh) as tracker:
+    with SpooledTracker.begin(settings.tracking, settings.run_name(), folder, settings.fresh, group) as tracker:
         if settings.fresh:
             shutil.rmtree(trainer.checkpoints, ignore_errors=True)
         tracker.log_parameters(settings.flat() | {"workers": trainer.workers.size})
@@ -176,24 +211,55 @@ def track(trainer: Trainer, manifest: Manifest, train: Loader, val: Loader, fold
         tracker.log_text(summary_of(trainer, manifest), "summary.txt")
         tracker.log_dataset(settings.dataset, manifest, "training")
         tracker.log_tags({KIND_TAG: "training", "strata.network": settings.model.name})
+        tracker.log_tags(origin_tags(hosts, trainer.workers.size))
         trainer.log = tracker
-        epochs = trainer.fit()
+        epochs = fit(trainer, tracker.folder)
         checkpoint = newest_first(trainer.checkpoints)[0].absolute()
         if (folder / TRACE).exists():
             tracker.log_file(folder / TRACE, "profile")
         if epochs or not tracker.was_finished:
-            tracker.log_tags({CHECKPOINT_TAG: str(checkpoint)})
-            tracker.log_learning_curves()
-            plain = restore_classifier(read_checkpoint(checkpoint, Solo()), manifest, settings.run_name())
-            tracker.log_model(plain, val.examples(2))
+            log_result(tracker, checkpoint, manifest, val, settings)
     if epochs and not (settings.synthetic_data or settings.overfit_one_batch):
         print(f"\n{train.times}\n")
     print(
-        f"run        {settings.run_name()} ({tracker.run_id}) in experiment {settings.tracking.experiment}"
-        f"{'' if epochs else ', trained before; fresh=true trains it anew'}\n"
+        f"run        {settings.run_name()} ({tracker.run_id or 'not in MLflow yet'}) in experiment "
+        f"{settings.tracking.experiment}{'' if epochs else ', trained before; fresh=true trains it anew'}\n"
         f"checkpoint {checkpoint}\n"
         "next: python jobs/evaluate.py CONF.yaml, or make dashboard"
     )
+
+
+def fit(trainer: Trainer, spool: Path | None = None) -> int:
+    """Train, and sample this host meanwhile if this is its first worker; how many epochs that took.
+
+    spool: of the run, which only rank 0 knows.
+    """
+    workers, tracking = trainer.workers, trainer.settings.tracking
+    heard = workers.share_bytes(str(spool.absolute()).encode() if spool else None)
+    with sampling(Path(heard.decode()), tracking.system_every_s if workers.local_rank == 0 else None):
+        return trainer.fit()
+
+
+def log_result(
+    tracker: SpooledTracker, checkpoint: Path, manifest: Manifest, val: Loader, settings: TrainSettings
+) -> None:
+    """What the training has come to: its newest checkpoint, curves, and the network as a model."""
+    tracker.log_tags({CHECKPOINT_TAG: str(checkpoint)})
+    tracker.log_learning_curves()
+    saved = read_checkpoint(checkpoint, Solo())
+    if settings.tracking.checkpoints == "upload":
+        best = [checkpoint.with_name(f"epoch-{epoch:04d}.pt") for epoch in saved.best_epochs(settings.keep_best)]
+        for path in {checkpoint, *filter(Path.exists, best)}:
+            tracker.log_file(path, "checkpoints")
+    tracker.log_model(restore_classifier(saved, manifest, settings.run_name()), val.examples(2))
+
+
+def hosts_of(workers: Workers, device: torch.device) -> list[Host]:
+    """The machines of all workers, each once."""
+    gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+    own = Host.this([torch.cuda.get_device_name(gpu) for gpu in range(gpus)])
+    heard = workers.gather_bytes(own.model_dump_json().encode() if workers.local_rank == 0 else b"-")
+    return [Host.model_validate_json(content) for content in heard if content != b"-"]
 
 
 def summary_of(trainer: Trainer, manifest: Manifest) -> str:
@@ -209,4 +275,4 @@ def summary_of(trainer: Trainer, manifest: Manifest) -> str:
 
 
 if __name__ == "__main__":
-    run(TrainSettings, main, "horovodrun -np N python jobs/train.py")
+    run_each(TrainSettings, main, "horovodrun -np N python jobs/train.py")

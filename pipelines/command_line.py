@@ -17,7 +17,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from pipelines.config import InputError, Settings, Transform
+from pipelines.config import InputError, Settings, Transform, without_secrets
 
 S = TypeVar("S", bound=Settings)
 
@@ -48,7 +48,7 @@ def _answer(job: Callable[[list[str]], None], explanation: str) -> None:
     except (InputError, OSError) as error:
         if isinstance(error, OSError) and error.filename is None:  # not about a file: a defect, to be seen whole
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_secrets(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

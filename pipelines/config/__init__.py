@@ -16,7 +16,9 @@ from pipelines.config.preprocess import (
     SourceKind,
     SourceSettings,
 )
+from pipelines.config.secrets import without_secrets
 from pipelines.config.summarize import SummarizeSettings
+from pipelines.config.sync import SyncSettings
 from pipelines.config.tracking import TrackingSettings
 from pipelines.config.train import (
     MixingSettings,
@@ -72,10 +74,12 @@ __all__ = [
     "SourceKind",
     "SourceSettings",
     "SummarizeSettings",
+    "SyncSettings",
     "TenCrop",
     "TrackingSettings",
     "TrainSettings",
     "Transform",
     "VisualizeSettings",
     "digest_of",
+    "without_secrets",
 ]

@@ -6,9 +6,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.config.secrets import tree_without_secrets, without_secrets
+
 
 class InputError(ValueError):
-    """Something a user gave (a setting, a file, an image) is wrong; the message says what to do."""
+    """Something a user gave (a setting, a file, an image) is wrong; the message says what to do, and no password."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
 
 
 class Settings(BaseModel):
@@ -17,8 +22,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     def shown(self) -> dict[str, Any]:
-        """The tree in JSON types, fit to be kept with a run: without the tracking store's address and its password."""
-        return self.model_dump(mode="json", exclude={"tracking": {"uri"}})
+        """The tree in JSON types, fit to be kept with a run: without the tracking store's address, or any password."""
+        shown: dict[str, Any] = tree_without_secrets(self.model_dump(mode="json", exclude={"tracking": {"uri"}}))
+        return shown
 
     def flat(self) -> dict[str, Any]:
         """The leaves of `shown` by dotted key, as MLflow's parameters are named."""

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import pyarrow as pa
 from pyarrow import fs
 
-from pipelines.config import InputError
+from pipelines.config import InputError, without_secrets
 
 _STORES = ("hdfs", "viewfs", "s3", "gs", "gcs")
 _BLOCK_BYTES = 8 << 20
@@ -54,11 +54,12 @@ class Location:
         host, _, path = rest.strip("/").partition("/")
         filesystem = _connect(scheme, host, options, text)
         is_hadoop = scheme in ("hdfs", "viewfs")
+        bucket = host.rpartition("@")[2]  # before the @ may stand a key and its secret
         return cls(
             filesystem,
-            f"/{path}" if is_hadoop else f"{host}/{path}".rstrip("/"),
-            f"{scheme}://{host}" if is_hadoop else f"{scheme}://",
-            f"?{options}" if options else "",
+            f"/{path}" if is_hadoop else f"{bucket}/{path}".rstrip("/"),
+            without_secrets(f"{scheme}://{host}") if is_hadoop else f"{scheme}://",
+            without_secrets(f"?{options}") if options else "",
         )
 
     def __truediv__(self, name: str) -> "Location":

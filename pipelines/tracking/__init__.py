@@ -5,6 +5,8 @@ import os
 
 # MLflow reads these when it is first imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# When a run ends, MLflow prints its address: with the password, if the server's address has one.
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 # A server that is down is said to be down in seconds, not minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")

@@ -8,12 +8,10 @@ from pathlib import Path
 from mlflow.entities import Run
 
 from pipelines.config import InputError, TrackingSettings
-from pipelines.tracking.tracker import connect
+from pipelines.tracking.store import connect
+from pipelines.tracking.tags import CHECKPOINT_TAG, KIND_TAG
 
-KIND_TAG = "strata.kind"
-"""`training` or `ensemble`."""
-
-CHECKPOINT_TAG = "strata.checkpoint"
+__all__ = ["CHECKPOINT_TAG", "KIND_TAG", "TrainedRun", "trained_runs"]
 
 
 @dataclass(frozen=True)

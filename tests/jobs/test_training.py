@@ -107,6 +107,23 @@ def test_a_training_starts_from_the_weights_of_a_finished_one(place, undisturbed
     assert "no finished training nobody; there are" in printed
 
 
+def test_seeds_are_trainings_of_their_own_under_one_run_and_go_on_as_such(place):
+    asked = ("epochs=1", "seeds=[1..2]", "tracking.experiment=seeds", f"runs_dir={place.folder}/seeds")
+    place.train(2, *asked)
+    again = place.train(2, *asked)
+    assert again.count("trained before") == 2
+    client = MlflowClient(f"sqlite:///{place.folder}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("seeds").experiment_id])
+    (group,) = [run for run in runs if run.data.tags["strata.kind"] == "group"]
+    members = {run.info.run_name: run for run in runs if run is not group}
+    assert group.info.run_name == "lenet5_modern-some-digits-2-members"
+    assert members.keys() == {f"lenet5_modern-some-digits-seed{seed}" for seed in (1, 2)}
+    assert {run.data.tags["mlflow.parentRunId"] for run in members.values()} == {group.info.run_id}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    first, second = place.checkpoints("seeds")
+    assert any(not torch.equal(a, b) for a, b in zip(weights(first).values(), weights(second).values(), strict=True))
+
+
 def disturbed(place, name):
     return place.train_command(2, f"epochs={EPOCHS}", f"name={name}", f"runs_dir={place.folder}/{name}")
 

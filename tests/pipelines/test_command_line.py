@@ -11,6 +11,7 @@ from pipelines.config import (
     PreprocessSettings,
     Settings,
     SummarizeSettings,
+    SyncSettings,
     TrainSettings,
     VisualizeSettings,
 )
@@ -247,6 +248,7 @@ def test_help_of_a_job_without_a_file_asks_for_its_subject():
         "usage: some command [NETWORK] [key=value …]"
     )
     assert _leaves_without_text(SummarizeSettings) == []
+    assert _leaves_without_text(SyncSettings) == []
 
 
 def test_seeds_make_a_training_each_named_and_identified_as_if_it_were_alone(conf):

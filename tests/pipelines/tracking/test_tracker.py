@@ -10,8 +10,11 @@ from mlflow import MlflowClient
 import models
 from models.classifier import Classifier
 from pipelines.config import InputError, TrackingSettings
-from pipelines.tracking.runs import CHECKPOINT_TAG, KIND_TAG, trained_runs
-from pipelines.tracking.tracker import PARENT_TAG, MlflowTracker, connect, without_password
+from pipelines.tracking.figures import learning_curves
+from pipelines.tracking.runs import trained_runs
+from pipelines.tracking.store import connect
+from pipelines.tracking.tags import CHECKPOINT_TAG, KIND_TAG, PARENT_TAG
+from pipelines.tracking.tracker import MlflowTracker
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,7 @@ def test_metrics_parameters_tags_and_files_reach_the_run(settings, client):
     tracker.log_metrics({"loss": 1.0}, step=2)
     tracker.log_tags({"colour": "blue"})
     tracker.log_text("a: 1\n", "settings.yaml")
+    tracker.log_text("b: 2\n", "folder/more.yaml")
     tracker.finish()
     run = client.get_run(tracker.run_id)
     assert run.info.run_name == "everything"
@@ -50,26 +54,10 @@ def test_metrics_parameters_tags_and_files_reach_the_run(settings, client):
     assert run.data.params["optimizer.lr"] == "0.1"
     assert run.data.tags["colour"] == "blue"
     assert [(m.step, m.value) for m in client.get_metric_history(tracker.run_id, "loss")] == [(1, 2.0), (2, 1.0)]
-    assert [file.path for file in client.list_artifacts(tracker.run_id)] == ["settings.yaml"]
+    assert run.data.params["long"].startswith("xxx")
+    assert run.data.params["long"].endswith("(shortened; whole in settings.yaml)")
+    assert [file.path for file in client.list_artifacts(tracker.run_id)] == ["folder", "settings.yaml"]
     assert (settings.artifacts / "trials" / tracker.run_id / "artifacts" / "settings.yaml").read_text() == "a: 1\n"
-
-
-def test_a_training_that_goes_on_in_its_folder_is_the_same_run(settings, client, tmp_path):
-    first = MlflowTracker.begin(settings, "resumed", tmp_path)
-    first.log_parameters({"seed": 1})
-    again = MlflowTracker.begin(settings, "resumed", tmp_path)
-    again.log_parameters({"seed": 1, "workers": 4})
-    assert again.run_id == first.run_id
-    assert not again.was_finished
-    again.finish()
-    assert MlflowTracker.begin(settings, "resumed", tmp_path).was_finished
-    assert client.get_run(first.run_id).data.params == {"seed": "1"}
-
-
-def test_a_run_that_was_deleted_is_replaced_by_a_new_one(settings, client, tmp_path):
-    first = MlflowTracker.begin(settings, "deleted", tmp_path)
-    client.delete_run(first.run_id)
-    assert MlflowTracker.begin(settings, "deleted", tmp_path).run_id != first.run_id
 
 
 def test_the_dataset_is_an_input_of_the_run(settings, client, digits):
@@ -100,12 +88,10 @@ def test_the_model_is_served_for_any_number_of_images(settings):
     tracker.finish()
 
 
-def test_learning_curves_are_a_picture(settings, client, tmp_path):
+def test_a_figure_is_a_picture(settings, client, tmp_path):
     tracker = MlflowTracker.begin(settings, "with curves")
-    for epoch in (1, 2, 3):
-        tracker.log_metrics({"train_loss": 1 / epoch, "val_top1_error": 0.1 / epoch}, epoch)
-    tracker.log_learning_curves()
-    path = client.download_artifacts(tracker.run_id, "learning_curves.png", str(tmp_path))
+    tracker.log_figure(learning_curves({"train_loss": {1: 2.0}}), "curves/learning.png")
+    path = client.download_artifacts(tracker.run_id, "curves/learning.png", str(tmp_path))
     assert Path(path).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     tracker.finish()
 
@@ -153,21 +139,15 @@ def test_a_store_whose_making_was_killed_is_made_anew(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
-def test_a_password_in_an_address_is_not_shown():
-    assert without_password("postgresql://me:secret@host:5432/db") == "postgresql://me:***@host:5432/db"
-    assert without_password("sqlite:///work/mlflow.db") == "sqlite:///work/mlflow.db"
-
-
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (SystemExit, "KILLED")])
-def test_a_run_that_does_not_end_well_says_so_and_is_at_work_when_it_goes_on(settings, client, tmp_path, error, status):
-    with pytest.raises(error), MlflowTracker.begin(settings, "unlucky", tmp_path) as tracker:
+def test_a_run_that_does_not_end_well_says_so(settings, client, error, status):
+    with pytest.raises(error), MlflowTracker.begin(settings, "unlucky") as tracker:
         raise error
     assert client.get_run(tracker.run_id).info.status == status
-    with MlflowTracker.begin(settings, "unlucky", tmp_path):
-        assert client.get_run(tracker.run_id).info.status == "RUNNING"
+
+
+def test_a_run_that_is_added_to_stays_finished(settings, client):
+    tracker = finished(settings, "added to")
+    with MlflowTracker.reopen(settings, tracker.run_id) as again:
+        again.log_metrics({"eval_loss": 1.0}, step=0)
     assert client.get_run(tracker.run_id).info.status == "FINISHED"
-
-
-def test_a_fresh_training_in_the_same_folder_is_another_run(settings, tmp_path):
-    first = MlflowTracker.begin(settings, "fresh", tmp_path)
-    assert MlflowTracker.begin(settings, "fresh", tmp_path, fresh=True).run_id != first.run_id

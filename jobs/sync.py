@@ -1,0 +1,40 @@
+"""What trainings could not send to MLflow, sent now: `python jobs/sync.py [FOLDER] [uri=…]`."""
+
+from pathlib import Path
+
+from pipelines.command_line import run
+from pipelines.config import InputError, SyncSettings
+from pipelines.tracking.sender import Sender, UnreachableError
+from pipelines.tracking.spool import Sent, begin_of, spools, unsent
+
+
+def main(settings: SyncSettings) -> None:
+    found = spools(settings.folder)
+    if not found:
+        raise InputError(f"folder = {settings.folder}: no training has logged anything here; give a run's folder")
+    waiting = [spool for spool in found if unsent(spool)]
+    for spool in waiting:
+        send(spool, settings.uri)
+    print(f"{len(waiting)} of {len(found)} runs had something to send")
+
+
+def send(spool: Path, uri: str) -> None:
+    """All of one spool; an InputError if the store does not take it."""
+    begin, count = begin_of(spool), unsent(spool)
+    assert begin is not None, "spools() finds those that have begun"
+    if "***" in (address := uri or begin.uri):
+        raise InputError(f"{spool}: the address {address} had a password, which is not kept: give the whole as uri=…")
+    sender = Sender(spool, address, print)
+    try:
+        sender.drain()
+    except UnreachableError as error:
+        raise InputError(f"{spool}: {unsent(spool)} entries are not sent: {error}") from None
+    finally:
+        sender.close()
+    if left := unsent(spool):
+        print(f"{begin.name}: {left} entry waits for the run of its parent, which MLflow does not have")
+    print(f"{begin.name}: {count - left} entries sent to run {Sent.of(spool).run_id}, experiment {begin.experiment}")
+
+
+if __name__ == "__main__":
+    run(SyncSettings, main, "python jobs/sync.py", subject="folder")

@@ -1,0 +1,47 @@
+import pytest
+
+from pipelines.config import InputError, TrainSettings, without_secrets
+from pipelines.dataset.storage import Location
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://me:secret@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("https://token@host/path", "https://***@host/path"),
+        ("s3://KEY:sec%2Fret@bucket/a?region=x", "s3://KEY:***@bucket/a?region=x"),
+        ("s3://b/a?region=x&secret_key=abc&scheme=http", "s3://b/a?region=x&secret_key=***&scheme=http"),
+        ("s3://b?endpoint_override=http%3A%2F%2Fk%3Asecret%40h", "s3://b?endpoint_override=http%3A%2F%2Fk:***%40h"),
+        ("request to http://u:p@h:1/api failed", "request to http://u:***@h:1/api failed"),
+        ("postgresql://me:a/b:c@host/db", "postgresql://me:***@host/db"),
+        ("http://host:5000/api?page=2", "http://host:5000/api?page=2"),
+        ("sqlite:///work/mlflow.db", "sqlite:///work/mlflow.db"),
+        ("hdfs://me@host:9000/data", "hdfs://me@host:9000/data"),
+    ],
+)
+def test_passwords_and_keys_in_addresses_are_hidden_and_nothing_else_is(text, shown):
+    assert without_secrets(text) == shown
+
+
+def test_an_error_shows_no_password():
+    assert "secret" not in str(InputError("http://me:secret@host: not reachable"))
+
+
+def test_settings_that_are_kept_with_a_run_hold_no_password():
+    settings = TrainSettings.model_validate(
+        {
+            "dataset": "s3://KEY:secret@bucket/digits",
+            "model": {"name": "lenet5"},
+            "tracking": {"uri": "http://me:secret@h"},
+        }
+    )
+    assert "secret" not in str(settings.shown())
+    assert settings.flat()["dataset"] == "s3://KEY:***@bucket/digits"
+
+
+def test_keys_in_an_address_of_s3_open_the_bucket_and_are_not_shown(bucket, object_store):
+    (bucket / "file").write_bytes(b"content")
+    name = str(bucket).removeprefix("s3://")
+    location = Location.at(f"s3://KEY:secret@{name}/file?region=us-east-1")
+    assert location.read_bytes() == b"content"
+    assert str(location) == f"s3://{name}/file?region=us-east-1"

@@ -174,7 +174,7 @@ def wait_for_a_number_that_fits(lanes: int, workers: Workers, recovery: Recovery
 
 def _meet(settings: TrainSettings) -> Workers:
     """The workers of now, in the places that the environment says, once all of them have started."""
-    while not _all_there():
+    while not all_there():
         _take_place()  # one of them never started, and the launcher has noticed or will
     return HorovodWorkers(settings.horovod)
 
@@ -204,7 +204,7 @@ def _take_place() -> None:
     os.environ |= place
 
 
-def _all_there(patience_s: int = START_S) -> bool:
+def all_there(patience_s: int = START_S) -> bool:
     """Whether all workers of now come here in time: Horovod aborts them if one has not started after 30 s."""
     rank, size = int(os.environ["HOROVOD_RANK"]), int(os.environ["HOROVOD_SIZE"])
     deadline = time.monotonic() + patience_s

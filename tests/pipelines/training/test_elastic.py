@@ -1,13 +1,15 @@
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import repeat
 
 import pytest
 import torch
+from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
 
 from pipelines.config import ElasticSettings, InputError
 from pipelines.training.checkpoint import Checkpoint, newest_first, save
-from pipelines.training.elastic import FUTILE_RESETS, Elastic, check_network, wait_for_a_number_that_fits
+from pipelines.training.elastic import FUTILE_RESETS, Elastic, all_there, check_network, wait_for_a_number_that_fits
 from pipelines.training.recovery import WorkersChanged
 from pipelines.training.stopping import STATUS
 from pipelines.training.workers import Solo
@@ -99,6 +101,40 @@ def test_workers_whose_number_does_not_divide_the_lanes_wait_for_others(capsys):
     assert "3 workers cannot share loader.lanes = 4 evenly: waiting up to 600 s" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"3 workers cannot share .* no others joined or left in 1 s"):
         wait_for_a_number_that_fits(4, Three(), Elastic(settings()), patience_s=1)
+
+
+@pytest.fixture
+def launcher(monkeypatch):
+    """The store of Horovod's launcher, which the environment points to."""
+    server = RendezvousHTTPServer(("127.0.0.1", 0), RendezvousHandler, 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("HOROVOD_GLOO_RENDEZVOUS_ADDR", "127.0.0.1")
+    monkeypatch.setenv("HOROVOD_GLOO_RENDEZVOUS_PORT", str(server.server_port))
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_workers_wait_until_the_last_of_them_has_started(launcher, monkeypatch):
+    def here(rank):
+        monkeypatch.setenv("HOROVOD_RANK", str(rank))
+        monkeypatch.setenv("HOROVOD_SIZE", "2")
+        return all_there(patience_s=0.3)
+
+    assert [here(0), here(1), here(0), here(1)] == [False, False, True, True]
+    launcher.init([])  # as when workers change
+    assert not here(0)
+
+
+def test_a_launcher_that_is_gone_is_an_error_that_says_how_to_go_on(monkeypatch):
+    monkeypatch.setenv("HOROVOD_GLOO_RENDEZVOUS_ADDR", "127.0.0.1")
+    monkeypatch.setenv("HOROVOD_GLOO_RENDEZVOUS_PORT", "1")
+    monkeypatch.setenv("HOROVOD_RANK", "0")
+    monkeypatch.setenv("HOROVOD_SIZE", "1")
+    with pytest.raises(InputError, match="the launcher answers no more; the same command goes on"):
+        all_there()
 
 
 class Disturbed(Batches):

@@ -15,6 +15,7 @@ from pipelines.config.preprocess import (
     SourceKind,
     SourceSettings,
 )
+from pipelines.config.protocol import ProtocolSettings
 from pipelines.config.summarize import SummarizeSettings
 from pipelines.config.tracking import TrackingSettings
 from pipelines.config.train import (
@@ -60,6 +61,7 @@ __all__ = [
     "Pad",
     "PcaLighting",
     "PreprocessSettings",
+    "ProtocolSettings",
     "RandomCrop",
     "RandomFlip",
     "RandomResizedCrop",

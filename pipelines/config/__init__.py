@@ -4,7 +4,7 @@ One frozen tree a job. `command_line.py` fills it from defaults, then a YAML fil
 """
 
 from pipelines.config.base import InputError, Settings, digest_of
-from pipelines.config.evaluate import EnsembleSettings, EvaluateSettings
+from pipelines.config.evaluate import EMA_SUFFIX, EnsembleSettings, EvaluateSettings
 from pipelines.config.horovod import HorovodSettings
 from pipelines.config.loader import LoaderSettings
 from pipelines.config.preprocess import (
@@ -43,6 +43,7 @@ from pipelines.config.transforms import (
 from pipelines.config.visualize import VisualizeSettings
 
 __all__ = [
+    "EMA_SUFFIX",
     "Affine",
     "AugmentSettings",
     "CentreCrop",

@@ -52,9 +52,25 @@ class EnsembleSettings(Settings):
     """Settings of jobs/ensemble.py: the average of the predictions of several runs."""
 
     name: str
-    """Of the ensemble's run."""
+    """Of the ensemble's run, and of its registered model."""
     runs: tuple[str, ...] = ()
     """Run ids or names; empty: the newest finished run of each name in the experiment."""
     predictions: Path = Path("work/predictions")
     """Where jobs/evaluate.py left the members' predictions; the ensemble's own go there too."""
+    combine: Literal["probabilities", "logits", "weights"] = "probabilities"
+    """What is averaged: the members' probabilities; their logits; or their probabilities with weights that are fitted
+    on one half of the images, by their likelihood, so that all errors are those on the other half."""
+    seed: int = Field(0, ge=0)
+    """Of the two halves, which go by a hash of the images' keys, and of the orders of members."""
+    orders: int = Field(20, ge=1)
+    """Orders of members that the curve over 1, 2, … members is averaged over; all of them if there are no more."""
+    greedy: int = Field(10, ge=0)
+    """Members that greedy selection takes at the most: each time the one that helps the others best on one half of the
+    images; it is judged on the other. One pass over the predictions for each. 0: none is made."""
+    worst: int = Field(24, ge=0)
+    """Mistakes to show: those images whose class the ensemble thought least likely."""
+    output: Path = Path("work/evaluation")
+    """Pictures and tables go to OUTPUT/NAME/PROTOCOL, and to the run's artifacts."""
+    register_model: bool = True
+    """Register the average of the members' networks as models:/NAME; @champion if no version errs less."""
     tracking: TrackingSettings = TrackingSettings()

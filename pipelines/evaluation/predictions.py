@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.dataset import columns
-from pipelines.evaluation.outcomes import Floats, Outcomes
+from pipelines.evaluation.outcomes import Doubles, Floats, Outcomes
 
 COMPRESSION = "zstd"
 _DROPPED_BITS = 13
@@ -45,6 +45,22 @@ def rounded(probabilities: Floats) -> Floats:
     return kept.view(np.float32)
 
 
+def predictions_table(source: Source, keys: list[str], probabilities: Floats | Doubles, seen: Outcomes) -> pa.Table:
+    """As columns.PREDICTIONS. probabilities: (N, classes), not rounded yet."""
+    count, classes = probabilities.shape
+    flat = pa.array(rounded(probabilities.astype(np.float32)).ravel())
+    offsets = pa.array(np.arange(0, (count + 1) * classes, classes, dtype=np.int32))
+    values = [
+        pa.array([source.run] * count),
+        pa.array(keys, pa.string()),
+        pa.array(seen.labels, pa.int32()),
+        pa.array(seen.ranks, pa.int32()),
+        pa.ListArray.from_arrays(offsets, flat),
+        *(pa.array([each] * count) for each in (source.protocol, source.dataset_digest, source.classes_digest)),
+    ]
+    return pa.table(values, schema=columns.PREDICTIONS)
+
+
 class PredictionWriter:
     """Writes one run's predictions: a part a worker, all of them visible at once when the `with` block ends well.
 
@@ -69,22 +85,8 @@ class PredictionWriter:
 
     def write(self, keys: list[str], probabilities: Floats, seen: Outcomes) -> None:
         """Of N images of this worker. probabilities: (N, classes)."""
-        count, classes = probabilities.shape
-        flat = pa.array(rounded(probabilities).ravel())
-        offsets = pa.array(np.arange(0, (count + 1) * classes, classes, dtype=np.int32))
-        values = {
-            "run": pa.array([self._source.run] * count),
-            columns.KEY: pa.array(keys),
-            columns.LABEL: pa.array(seen.labels, pa.int32()),
-            "label_rank": pa.array(seen.ranks, pa.int32()),
-            "probabilities": pa.ListArray.from_arrays(offsets, flat),
-            "protocol": pa.array([self._source.protocol] * count),
-            "dataset_digest": pa.array([self._source.dataset_digest] * count),
-            "classes_digest": pa.array([self._source.classes_digest] * count),
-        }
-        ordered = [values[field.name] for field in columns.PREDICTIONS]
-        self._waiting.append(pa.table(ordered, schema=columns.PREDICTIONS))
-        if sum(table.num_rows for table in self._waiting) * classes >= _VALUES_OF_GROUP:
+        self._waiting.append(predictions_table(self._source, keys, probabilities, seen))
+        if sum(table.num_rows for table in self._waiting) * probabilities.shape[1] >= _VALUES_OF_GROUP:
             self._write_group()
 
     def _write_group(self) -> None:

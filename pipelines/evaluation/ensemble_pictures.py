@@ -38,7 +38,7 @@ def draw_curve(study: Study) -> Figure:
     )
     for members, error in zip(PUBLISHED_MEMBERS, published, strict=True):
         relative.annotate(
-            f"{error:.1%}", (members, error / published[0]), (4, 5), textcoords="offset points", fontsize=8
+            f"{error:.1%}", (members, error / published[0]), (-9, -14), textcoords="offset points", fontsize=8
         )
     relative.set(
         xlabel="members", ylabel="error / error of one member", ylim=(0, None), title="Beside the published gain"
@@ -59,7 +59,7 @@ def _draw_band(axes: Axes, sizes: Integers, values: Doubles, name: str) -> None:
 def draw_agreement(study: Study, names: Sequence[str]) -> Figure:
     """For which share of images two members find the same class most probable."""
     count = len(names)
-    side = 2.5 + min(count, _NAMED) * 0.28
+    side = 4.5 + min(count, _NAMED) * 0.28
     figure = Figure(figsize=(side + 1.2, side), layout="constrained", dpi=130)
     axes = figure.subplots()
     off_diagonal = study.agreement[~np.eye(count, dtype=bool)]
@@ -67,6 +67,6 @@ def draw_agreement(study: Study, names: Sequence[str]) -> Figure:
     if count <= _NAMED:
         axes.set_xticks(range(count), names, rotation=90, fontsize=7)
         axes.set_yticks(range(count), names, fontsize=7)
-    axes.set_title(f"Same top-1 class: {study.mean_agreement:.2%} of images for a pair", fontsize=10)
+    axes.set_title(f"Same top-1 class: {study.mean_agreement:.2%}\nof images for a pair", fontsize=10)
     figure.colorbar(drawn, ax=axes, shrink=0.8)
     return figure

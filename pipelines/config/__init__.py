@@ -5,7 +5,7 @@ One frozen tree a job. `command_line.py` fills it from defaults, then a YAML fil
 
 from pipelines.config.base import InputError, Settings, digest_of
 from pipelines.config.elastic import ElasticSettings
-from pipelines.config.evaluate import EnsembleSettings, EvaluateSettings
+from pipelines.config.evaluate import EMA_SUFFIX, EnsembleSettings, EvaluateSettings
 from pipelines.config.horovod import HorovodSettings
 from pipelines.config.loader import LoaderSettings
 from pipelines.config.preprocess import (
@@ -16,6 +16,7 @@ from pipelines.config.preprocess import (
     SourceKind,
     SourceSettings,
 )
+from pipelines.config.protocol import ProtocolSettings
 from pipelines.config.secrets import without_secrets
 from pipelines.config.summarize import SummarizeSettings
 from pipelines.config.sync import SyncSettings
@@ -45,6 +46,7 @@ from pipelines.config.transforms import (
 from pipelines.config.visualize import VisualizeSettings
 
 __all__ = [
+    "EMA_SUFFIX",
     "Affine",
     "AugmentSettings",
     "CentreCrop",
@@ -64,6 +66,7 @@ __all__ = [
     "Pad",
     "PcaLighting",
     "PreprocessSettings",
+    "ProtocolSettings",
     "RandomCrop",
     "RandomFlip",
     "RandomResizedCrop",

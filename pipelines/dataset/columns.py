@@ -32,8 +32,14 @@ PREDICTIONS = pa.schema(
         pa.field("run", pa.string(), nullable=False),
         pa.field(KEY, pa.string(), nullable=False),
         pa.field(LABEL, pa.int32(), nullable=False),
+        pa.field("label_rank", pa.int32(), nullable=False),
         pa.field("probabilities", pa.list_(pa.float32()), nullable=False),
+        pa.field("protocol", pa.string(), nullable=False),
         pa.field("dataset_digest", pa.string(), nullable=False),
+        pa.field("classes_digest", pa.string(), nullable=False),
     ]
 )
-"""A row is what one run says of one validation image: a probability a class."""
+"""A row is what one run says of one validation image, shown by one protocol: a probability a class.
+
+`label_rank`: other classes that scored at least as high as the label, before the probabilities were rounded.
+"""

@@ -113,6 +113,16 @@ class Manifest(_Record):
     run_id: str | None = None
     """MLflow run that holds its report."""
 
+    @property
+    def classes_digest(self) -> str:
+        """Of the class table: what labels mean."""
+        return digest_of([entry.model_dump(mode="json") for entry in self.classes])
+
+    @property
+    def class_names(self) -> list[str]:
+        """By label: the first of a class's words."""
+        return [entry.words.split(",")[0] for entry in self.classes]
+
     def split(self, name: SplitName, root: Address) -> Split:
         """That split; an InputError if it has no images."""
         split = self.splits[name]

@@ -1,84 +1,195 @@
-"""Ensembles from stored predictions, by Spark: the average of the members' probabilities, image by image."""
+"""Ensembles from stored predictions, by Spark: nothing that grows with images times classes leaves the executors.
 
-import re
-from collections.abc import Sequence
+One shuffle brings the members' predictions together, image by image; every question after it is a pass over them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyspark.ml.functions import array_to_vector, vector_to_array
-from pyspark.ml.stat import Summarizer
-from pyspark.sql import Column, DataFrame, SparkSession
+import numpy as np
+import pyarrow as pa
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.config import InputError
+from pipelines.dataset import columns
+from pipelines.evaluation.combining import (
+    agreeing,
+    combined,
+    fit_weights,
+    wrong_along,
+    wrong_with_each,
+)
+from pipelines.evaluation.mistakes import Mistake
+from pipelines.evaluation.outcomes import SMALLEST, Doubles, Floats, Integers, outcomes_of
+from pipelines.evaluation.predictions import COMPRESSION, Source, predictions_table
+from pipelines.evaluation.tally import Evaluation, Tally
+
+_TASK_BYTES = 64 << 20
+"""Of probabilities in one task, about."""
+_SCHEMA = (
+    "run string, key string, label int, label_rank int, probabilities array<float>, protocol string, "
+    "dataset_digest string, classes_digest string"
+)
 
 
 @dataclass(frozen=True)
-class Errors:
-    """Of one member, or of the ensemble, over the validation images; fractions."""
+class Block:
+    """What all members say of N images."""
 
-    run: str
-    top1: float
-    top5: float
-    images: int
+    keys: list[str]
+    labels: Integers
+    """(N,)"""
+    P: Floats
+    """(N, members, classes): probabilities."""
 
 
-def read_members(spark: SparkSession, folder: Path, runs: Sequence[str]) -> DataFrame:
-    """The predictions of all these runs, as columns.PREDICTIONS.
+class Together:
+    """The members' predictions, image by image.
 
-    Raises InputError if one is missing, or they are not all of the same images of the same dataset.
+    members: checked rows of all of `runs`, as columns.PREDICTIONS.
     """
-    if len(runs) < 2:
-        raise InputError(f"an ensemble needs at least two runs, found {len(runs)}: train more seeds, or name the runs")
-    if len(set(runs)) < len(runs):
-        raise InputError(f"a run is listed twice among {', '.join(runs)}")
-    for run in runs:
-        if not (folder / run).is_dir():
-            raise InputError(
-                f"{folder / run}: no predictions of run {run}; make them with jobs/evaluate.py runs=[{run}]"
-            )
-    members = read_predictions(spark, folder, runs)
-    counted = members.agg(F.countDistinct("key"), F.collect_set("dataset_digest")).collect()[0]
-    images, digests = counted[0], counted[1]
-    if len(digests) > 1:
-        raise InputError(f"the runs predict different datasets ({', '.join(sorted(digests))}); evaluate them on one")
-    for run, predicted in members.groupBy("run").agg(F.countDistinct("key")).collect():
-        if predicted < images:
-            raise InputError(f"{folder / run}: run {run} predicts {predicted} of {images} images; evaluate it again")
-    return members
 
-
-def read_predictions(spark: SparkSession, folder: Path, runs: Sequence[str]) -> DataFrame:
-    """All rows that these runs have in `folder`."""
-    paths = (f"file://{(folder / run).absolute()}" for run in runs)
-    escaped = (re.sub(r"([\[\]{}*?\\])", r"\\\1", path) for path in paths)  # Spark takes a path for a glob
-    return spark.read.parquet(*escaped)
-
-
-def average(members: DataFrame, run: str) -> DataFrame:
-    """The predictions of the ensemble, as those of a run named `run`: the mean of the members' probabilities."""
-    mean = Summarizer.mean(array_to_vector(F.col("probabilities")))
-    averaged = members.groupBy("key", "label", "dataset_digest").agg(mean.alias("mean"))
-    probabilities = vector_to_array(F.col("mean"), "float32").alias("probabilities")
-    return averaged.select(F.lit(run).alias("run"), "key", "label", probabilities, "dataset_digest")
-
-
-def _label_rank() -> Column:
-    """As `metrics.label_ranks`: other classes that score at least as high as the label's."""
-    return F.expr("size(filter(probabilities, p -> not (p < probabilities[label]))) - 1")
-
-
-def errors(predictions: DataFrame) -> list[Errors]:
-    """Top-1 and top-5 errors of each run in (run, label, probabilities), in order of the runs."""
-    rank = _label_rank()
-    rows = (
-        predictions.groupBy("run")
-        .agg(
-            F.avg((rank >= 1).cast("double")).alias("top1"),
-            F.avg((rank >= 5).cast("double")).alias("top5"),
-            F.count("*").alias("images"),
+    def __init__(self, members: DataFrame, runs: Sequence[str]) -> None:
+        self.members, self.runs = len(runs), list(runs)
+        first = members.select(F.size("probabilities").alias("classes"), *_SOURCE).first()
+        assert first is not None, "read_members has seen to it"
+        self.classes: int = first.classes
+        self._source = {name: first[name] for name in _SOURCE}
+        self.rows = members
+        places = F.create_map(*(F.lit(each) for place, run in enumerate(runs) for each in (run, place)))
+        partitions = max(
+            members.sparkSession.sparkContext.defaultParallelism,
+            members.count() * self.classes * 4 // _TASK_BYTES,
         )
-        .orderBy("run")
-        .collect()
+        self._frame = (
+            self.rows.select(places[F.col("run")].alias("member"), "key", "label", "probabilities")
+            .repartition(partitions, "key")
+            .sortWithinPartitions("key", "member")
+            .persist(StorageLevel.MEMORY_AND_DISK)
+        )
+
+    def close(self) -> None:
+        """Give back the memory and disk of the executors."""
+        self._frame.unpersist()
+
+    def summed(self, measure: Callable[[Block], Doubles]) -> Doubles:
+        """The sum of what `measure` gives, an array of one shape, for the blocks of all images."""
+        members = self.members
+
+        def task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            sums = [measure(block).astype(np.float64) for block in blocks(batches, members)]
+            if sums:
+                total = np.sum(sums, 0)
+                yield pa.RecordBatch.from_arrays([pa.array([total.tobytes()])], ["sums"])
+
+        of_tasks = self._frame.mapInArrow(task, "sums binary").rdd
+        total: Doubles = of_tasks.map(lambda row: np.frombuffer(row.sums)).treeReduce(np.add)
+        return total
+
+    def evaluate(self, weights: Doubles, of_logits: bool) -> Evaluation:
+        """The ensemble of all members with these weights, on every image."""
+        classes = self.classes
+
+        def measure(block: Block) -> Doubles:
+            tally = Tally(classes)
+            tally.add(outcomes_of(combined(block.P, weights, of_logits), block.labels))
+            return tally.sums
+
+        return Evaluation.of(self.summed(measure), classes)
+
+    def curve(self, orders: Integers, of_logits: bool) -> Doubles:
+        """(orders, members, 2): top-1 and top-5 error of the first 1, 2, … members of each order. See `wrong_along`."""
+        return self._shares(lambda block: wrong_along(block.P, block.labels, orders, of_logits), (*orders.shape, 2))
+
+    def agreement(self) -> Doubles:
+        """(members, members): the share of images for which two members find the same class most probable."""
+        return self._shares(lambda block: agreeing(block.P), (self.members, self.members))
+
+    def errors_with_each(self, chosen: Sequence[int], of_logits: bool) -> Doubles:
+        """(members,): the top-1 error of the chosen members together with each one."""
+        return self._shares(
+            lambda block: wrong_with_each(block.P, block.labels, chosen, of_logits).sum(0), (self.members,)
+        )
+
+    def _shares(self, counted: Callable[[Block], Doubles | Integers], shape: tuple[int, ...]) -> Doubles:
+        """What `counted` counts, as a share of all images."""
+        sums = self.summed(lambda block: np.append(len(block.labels), counted(block)).astype(np.float64))
+        shares: Doubles = sums[1:].reshape(shape) / sums[0]
+        return shares
+
+    def fitted_weights(self) -> Doubles:
+        """(members,): see `combining.fit_weights`. One number an image and member comes to the driver for it."""
+        members = self.members
+
+        def task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for block in blocks(batches, members):
+                of_labels = np.take_along_axis(block.P, block.labels[:, None, None], 2)[:, :, 0]
+                yield pa.RecordBatch.from_arrays([pa.array([of_labels.astype(np.float32).tobytes()])], ["of_labels"])
+
+        parts = self._frame.mapInArrow(task, "of_labels binary").collect()
+        return fit_weights(np.frombuffer(b"".join(part.of_labels for part in parts), np.float32).reshape(-1, members))
+
+    def predictions(self, run: str, weights: Doubles, of_logits: bool) -> DataFrame:
+        """The ensemble's own predictions, as those of a run named `run`."""
+        members, source = self.members, Source(run, **self._source)
+
+        def task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for block in blocks(batches, members):
+                probabilities = combined(block.P, weights, of_logits)
+                seen = outcomes_of(probabilities, block.labels)
+                yield from predictions_table(source, block.keys, probabilities, seen).to_batches()
+
+        return self._frame.mapInArrow(task, _SCHEMA)
+
+
+_SOURCE = ("protocol", "dataset_digest", "classes_digest")
+
+
+def of_part(predictions: DataFrame, part: str, seed: int) -> DataFrame:
+    """All images, or those of one half: `fitting` and `reporting` share them by a seeded hash of the key."""
+    if part == "all":
+        return predictions
+    is_fitting = F.pmod(F.xxhash64(F.lit(seed), "key"), F.lit(2)) == 0
+    return predictions.where(is_fitting if part == "fitting" else ~is_fitting)
+
+
+def blocks(batches: Iterable[pa.RecordBatch], members: int) -> Iterator[Block]:
+    """Rows (member, key, label, probabilities), those of an image one after another in the order of the members."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        table = pa.Table.from_batches([*waiting, batch]).combine_chunks()
+        whole = table.num_rows // members * members
+        waiting = table.slice(whole).to_batches()
+        if whole:
+            yield _block(table.slice(0, whole), members)
+    assert not sum(batch.num_rows for batch in waiting), "every member has every image"
+
+
+def _block(table: pa.Table, members: int) -> Block:
+    values = table.column("probabilities").combine_chunks().flatten().to_numpy()
+    firsts = table.take(pa.array(np.arange(0, table.num_rows, members)))
+    labels = firsts.column(columns.LABEL).to_numpy().astype(np.int64)
+    return Block(firsts.column(columns.KEY).to_pylist(), labels, values.reshape(len(labels), members, -1))
+
+
+def write_predictions(predictions: DataFrame, folder: Path, run: str) -> None:
+    """As jobs/evaluate.py writes those of a run."""
+    predictions.write.option("compression", COMPRESSION).parquet(f"file://{(folder / run).absolute()}")
+
+
+def worst_mistakes(predictions: DataFrame, count: int) -> list[Mistake]:
+    """Of stored predictions of one run, worst first."""
+    strongest = "array_max(transform(probabilities, (p, i) -> IF(i = label, -1f, p)))"
+    wrong = predictions.where(F.col("label_rank") > 0).select(
+        "key",
+        "label",
+        F.expr(f"array_position(probabilities, {strongest}) - 1").alias("predicted"),
+        F.expr(strongest).alias("confidence"),
+        F.expr("probabilities[label]").alias("of_label"),
     )
-    return [Errors(row.run, row.top1, row.top5, row.images) for row in rows]
+    return [
+        Mistake(float(-np.log(max(row.of_label, SMALLEST))), row.key, row.label, int(row.predicted), row.confidence)
+        for row in wrong.orderBy("of_label", "key").limit(count).collect()
+    ]

@@ -1,7 +1,8 @@
 """Top-1 and top-5 error and loss, summed over images so that every image counts once for any number of workers."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,33 +26,55 @@ class NamedImages(Protocol):
     def keys(self) -> tuple[str, ...]: ...
 
 
-def predict(model: nn.Module, batches: Iterable[NamedImages]) -> Iterator[tuple[list[str], Tensor, Tensor]]:
-    """(keys, labels, logits) of each batch without its padding; labels and logits on the batches' device."""
+class Prediction(NamedTuple):
+    """What a network says of N images."""
+
+    keys: list[str]
+    labels: Tensor
+    """(N,)"""
+    logits: Tensor
+    """(N, classes), on the labels' device; their softmax are the probabilities."""
+
+
+def predict(model: nn.Module, batches: Iterable[NamedImages]) -> Iterator[Prediction]:
+    """The predictions of each batch without its padding."""
     model.eval()
     for batch in batches:
-        # By the keys, which the host has: to look into the labels would be to wait for the device, batch by batch.
-        real = [place for place, key in enumerate(batch.keys) if key]
+        real = real_places(batch.keys)
         if not real:
             continue
         images, labels = batch.images, batch.labels
         if len(real) < len(batch.keys):
             images, labels = images[real], labels[real]
         with torch.no_grad():
-            logits = _logits(model, images)
-        yield [batch.keys[place] for place in real], labels, logits
+            logits = scores_of_views(model, images)
+        yield Prediction([batch.keys[place] for place in real], labels, logits)
 
 
-def _logits(model: nn.Module, images: Tensor) -> Tensor:
-    """Of views (N, V, H, W, C) of each image, the logarithm of the mean of their probabilities.
+def real_places(keys: Sequence[str]) -> list[int]:
+    """Where a batch has an image, not padding.
+
+    By the keys, which the host has: to look into the labels would be to wait for the device, batch by batch.
+    """
+    return [place for place, key in enumerate(keys) if key]
+
+
+def scores_of_views(model: nn.Module, images: Tensor) -> Tensor:
+    """Logits (N, classes) of images (N, H, W, C), or of all views (N, V, H, W, C) of each image.
 
     Krizhevsky et al. 2012 (AlexNet), section 4.1, for ten crops.
     """
     if images.dim() < 5:
         logits: Tensor = model(images)
         return logits
-    of_views: Tensor = model(images.flatten(0, 1)).softmax(1)
-    views = images.shape[1]
-    return of_views.view(-1, views, of_views.shape[1]).mean(1).log()
+    return average_of(model(images.flatten(0, 1)).unflatten(0, images.shape[:2]).unbind(1))
+
+
+def average_of(logits: Sequence[Tensor]) -> Tensor:
+    """The logarithm of the mean of the probabilities that each (N, classes) stands for; one alone stays as it is."""
+    if len(logits) == 1:
+        return logits[0]
+    return torch.stack([each.log_softmax(1) for each in logits]).logsumexp(0) - math.log(len(logits))
 
 
 def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
@@ -87,19 +110,9 @@ class Totals:
         }
 
 
-def validate(
-    model: nn.Module,
-    batches: Iterable[NamedImages],
-    sum_over_workers: SumOverWorkers,
-    store: Callable[[list[str], Tensor, Tensor], None] | None = None,
-) -> dict[str, float]:
-    """Metrics of the model over the batches of all workers.
-
-    store: is given (keys, labels (N,), probabilities (N, classes)) of this worker's images, batch by batch.
-    """
+def validate(model: nn.Module, batches: Iterable[NamedImages], sum_over_workers: SumOverWorkers) -> dict[str, float]:
+    """Metrics of the model over the batches of all workers."""
     totals = Totals()
-    for keys, labels, logits in predict(model, batches):
+    for _, labels, logits in predict(model, batches):
         totals.add(logits, labels)
-        if store:
-            store(keys, labels, logits.softmax(1))
     return totals.metrics(sum_over_workers)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +29,10 @@ class Batch:
     """This worker's part of one global batch."""
 
     images: Tensor
-    """uint8 (N, H, W, C), or (N, 10, H, W, C) of ten crops; zeros where padding. H and W are 1 if all is padding."""
+    """uint8 (N, H, W, C), or (N, 10, H, W, C) of ten crops; zeros where padding. H and W are 1 if all is padding.
+
+    Of images that differ in size (Loader.pad_to_largest) H and W are the largest of the batch's; an image lies at the
+    top left, zeros beside and below it, and `drawn.sizes` has its size."""
     labels: Tensor
     """int64 (N,), PADDING_LABEL where padding."""
     keys: tuple[str, ...]
@@ -86,6 +90,7 @@ class BatchDecoder:
     """Makes batches of one epoch with the threads of an executor.
 
     dataset, setting: what errors call the dataset and the list of transforms.
+    pad_to_largest: images may differ in size; see Batch.images.
     """
 
     augmentation: Augmentation
@@ -94,6 +99,7 @@ class BatchDecoder:
     buffers: Buffers
     dataset: str
     setting: str
+    pad_to_largest: bool = False
 
     def begin(self, rows: Rows, places: int) -> UnderWay:
         """A batch of so many places, the last ones padding if there are fewer rows.
@@ -117,6 +123,8 @@ class BatchDecoder:
 
     def _shape(self, drawn: Drawn) -> tuple[int, ...]:
         sizes = sorted({(height, width) for height, width in drawn.sizes.tolist()}) or [(1, 1)]
+        if self.pad_to_largest:
+            return (*map(max, zip(*sizes, strict=True)), self.channels)
         if len(sizes) > 1:
             raise InputError(
                 f"{self.dataset}: images of a batch differ in size ({', '.join(map(str, sizes))}): "
@@ -135,7 +143,18 @@ class BatchDecoder:
             except DecodeError as error:
                 raise InputError(f"{self.dataset}: image {rows.keys[place]}: {error}") from None
             decoded = perf_counter()
-            drawn.apply(place, pixels, out[place])
+            if self.pad_to_largest:
+                _apply_at_corner(drawn, place, pixels, out[place])
+            else:
+                drawn.apply(place, pixels, out[place])
             decode_s += decoded - started
             transform_s += perf_counter() - decoded
         return decode_s, transform_s
+
+
+def _apply_at_corner(drawn: Drawn, place: int, pixels: Image, out: Image) -> None:
+    height, width = drawn.sizes[place]
+    image = np.empty((height, width, out.shape[2]), np.uint8)
+    drawn.apply(place, pixels, image)
+    out[...] = 0
+    out[:height, :width] = image

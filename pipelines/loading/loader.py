@@ -46,6 +46,8 @@ class Loader:
     workers: int = 1
     pin_memory: bool = False
     """Make batches in page-locked memory, for a GPU."""
+    pad_to_largest: bool = False
+    """The images of a batch may differ in size: see Batch.images."""
     times: Times = field(default_factory=Times, compare=False)
     """Where the time went, in all epochs until now."""
 
@@ -154,7 +156,13 @@ class Loader:
                     dealer = Dealer(plan, plan.reading_order(lanes, start), reader, augmentation, name)
                     transforms = f"loader.{self.split}_transforms"
                     decoder = BatchDecoder(
-                        augmentation, self.manifest.channels, threads, self._buffers, name, transforms
+                        augmentation,
+                        self.manifest.channels,
+                        threads,
+                        self._buffers,
+                        name,
+                        transforms,
+                        self.pad_to_largest,
                     )
                     for _ in range(start, plan.steps):
                         started = perf_counter()

@@ -1,11 +1,15 @@
 """The demo's stages, end to end on a small dataset, by the commands that users type."""
 
 import re
+import subprocess
+import sys
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
+from pipelines.dataset.lookup import stored_images
 from pipelines.dataset.manifest import read_manifest
 from tests.jobs.commands import Place, call
 
@@ -29,17 +33,17 @@ def visualize(place, run, *overrides, status=0):
 @pytest.fixture(scope="module")
 def printed(place):
     """What each stage printed."""
-    predictions = f"predictions={place.folder}/predictions"
+    predictions = [f"predictions={place.folder}/predictions", f"output={place.folder}/evaluation"]
     return {
         "preprocess": place.preprocess(),
         "train": [place.train(2, "epochs=12", f"seed={seed}") for seed in SEEDS],
         "train again": place.train(2, "epochs=12", "seed=1"),
         "evaluate": call(
             "horovodrun", "-np", "2", "python", "jobs/evaluate.py", "conf/evaluate/digits.yaml",
-            f"dataset={place.dataset}", predictions, *place.tracking,
+            f"dataset={place.dataset}", *predictions, *place.tracking,
         ),
         "ensemble": call(
-            "spark-submit", "jobs/ensemble.py", "conf/ensemble/digits.yaml", "name=pair", predictions, *place.tracking
+            "spark-submit", "jobs/ensemble.py", "conf/ensemble/digits.yaml", "name=pair", *predictions, *place.tracking
         ),
         "visualize": visualize(place, SEED1),
     }  # fmt: skip
@@ -125,10 +129,58 @@ def test_the_ensemble_is_the_parent_of_its_members(runs):
 
 def test_the_table_shows_members_and_ensemble(place, printed, runs):
     for run in runs.values():
-        top1, top5 = run.data.metrics["eval_top1_error"], run.data.metrics["eval_top5_error"]
-        assert re.search(rf"{run.info.run_name} +{top1:.2%} +{top5:.2%}", printed["ensemble"])
+        top1, low, high, top5 = (
+            run.data.metrics[f"eval_{name}"]
+            for name in ("top1_error", "top1_error_low", "top1_error_high", "top5_error")
+        )
+        line = rf"{run.info.run_name} +{top1:.2%} +{low:.2%} to {high:.2%} +{top5:.2%}"
+        assert re.search(line, printed["ensemble"])
     assert str(place.dataset) in printed["ensemble"]
     assert "next: make dashboard" in printed["ensemble"]
+
+
+@pytest.mark.parametrize("name", [SEED1, "pair"])
+def test_tables_and_pictures_of_an_evaluation_are_among_the_artifacts(place, runs, name):
+    client = MlflowClient(f"sqlite:///{place.folder}/mlflow.db")
+    logged = {
+        file.path.split("/")[-1] for file in client.list_artifacts(runs[name].info.run_id, "evaluation/as_trained")
+    }
+    assert logged == {path.name for path in (place.folder / "evaluation" / name / "as_trained").iterdir()}
+    assert logged >= {"classes.csv", "mistakes.csv", "confusion.png", "reliability.png", "mistakes.png"}
+    assert ({"curve.png", "agreement.png"} <= logged) == (name == "pair")
+
+
+def test_the_curve_is_a_metric_over_the_number_of_members(place, runs):
+    client = MlflowClient(f"sqlite:///{place.folder}/mlflow.db")
+    curve = client.get_metric_history(runs["pair"].info.run_id, "curve_top1_error")
+    assert [point.step for point in curve] == [1, 2]
+    assert curve[1].value == runs["pair"].data.metrics["eval_top1_error"]
+
+
+LOAD = """
+import sys, mlflow, numpy as np
+uri, images, answers = sys.argv[1:]
+mlflow.set_tracking_uri(uri)
+np.save(answers, mlflow.pyfunc.load_model("models:/pair@champion").predict(np.load(images)))
+"""
+
+
+def test_the_registered_model_answers_with_the_stored_average(place, runs):
+    """In a fresh process that has none of our code."""
+    stored = pq.read_table(place.folder / "predictions" / runs["pair"].info.run_id).to_pylist()[:50]
+    keys = [row["key"] for row in stored]
+    images = stored_images(place.dataset, read_manifest(place.dataset), "val", set(keys))
+    np.save(place.folder / "images.npy", np.stack([images[key] for key in keys]))
+    subprocess.run(
+        [
+            sys.executable, "-c", LOAD, f"sqlite:///{place.folder}/mlflow.db",
+            place.folder / "images.npy", place.folder / "answers.npy",
+        ],
+        check=True, cwd=place.folder,
+    )  # fmt: skip
+    np.testing.assert_allclose(
+        np.load(place.folder / "answers.npy"), [row["probabilities"] for row in stored], rtol=2**-10, atol=1e-6
+    )
 
 
 def test_evaluating_on_another_dataset_is_refused(place, printed, digits):

@@ -67,11 +67,3 @@ def test_the_sums_of_all_workers_make_the_metrics():
     metrics = validate(nn.Identity(), [batch([[2.0, 1.0]], [1])], lambda sums: sums + torch.tensor([0, 0, 0, 3]))
     assert metrics["val_images"] == 4
     assert metrics["val_top1_error"] == 0.25
-
-
-def test_what_is_stored_are_probabilities():
-    stored = []
-    validate(nn.Identity(), [batch([[2.0, 1.0], [3.0, 3.0]], [1, 0])], lambda s: s, lambda *row: stored.append(row))
-    ((keys, labels, probabilities),) = stored
-    assert (keys, labels.tolist()) == (["k0", "k1"], [1, 0])
-    torch.testing.assert_close(probabilities, torch.tensor([[2.0, 1.0], [3.0, 3.0]]).softmax(1))

@@ -14,8 +14,10 @@ import torch
 from pipelines.config import InputError, LoaderSettings
 from pipelines.config.loader import ProgressiveSettings
 from pipelines.dataset import columns
+from pipelines.dataset.lookup import stored_images
 from pipelines.dataset.manifest import group_checksum
 from pipelines.dataset.storage import Location
+from pipelines.images.augmentation import replay
 from pipelines.loading.decoding import PADDING_LABEL
 from pipelines.loading.loader import Loader
 from pipelines.loading.reader import RowGroupReader
@@ -340,6 +342,21 @@ def test_images_that_differ_in_size_are_refused_with_what_to_add(digits):
     scales = [{"kind": "multi_scale", "sizes": [20, 21]}]
     with pytest.raises(InputError, match=r"differ in size .*add a crop or pad to loader\.train_transforms"):
         list(make(digits, train_transforms=scales).epoch(0))
+
+
+def test_images_that_differ_in_size_lie_at_the_corner_of_the_largest_if_asked_for(digits):
+    scales = [{"kind": "multi_scale", "sizes": [20, 24, 28]}]
+    loader = make(digits, "val", val_transforms=scales)
+    sizes, stored = set(), stored_images(digits.root, digits.manifest, "val", set(_stored(digits, "key", "val")))
+    for batch in replace(loader, pad_to_largest=True).epoch(0):
+        assert batch.images.shape[1:3] == tuple(batch.drawn.sizes.max(0))
+        for place, (height, width) in enumerate(batch.drawn.sizes):
+            sizes.add((height, width))
+            expected = replay(stored[batch.keys[place]], batch.drawn.of(place))
+            assert np.array_equal(batch.images[place, :height, :width], expected)
+            assert not batch.images[place, height:].any()
+            assert not batch.images[place, :, width:].any()
+    assert len(sizes) == 3
 
 
 def test_an_image_that_does_not_fit_a_transform_is_named(digits):

@@ -21,6 +21,7 @@ from pipelines.config.train import (
     MixingSettings,
     ModelSettings,
     OptimizerSettings,
+    PrecisionKind,
     ScheduleSettings,
     TrainSettings,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "OutputSettings",
     "Pad",
     "PcaLighting",
+    "PrecisionKind",
     "PreprocessSettings",
     "RandomCrop",
     "RandomFlip",

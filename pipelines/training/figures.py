@@ -4,18 +4,35 @@ import torch
 from torch import Tensor
 
 
-def no_sums(device: torch.device | str) -> Tensor:
-    """What `sums` are added to."""
-    return torch.zeros(3, dtype=torch.float64, device=device)
+def no_sums() -> Tensor:
+    """What totals are added to."""
+    return torch.zeros(3, dtype=torch.float64)
 
 
-def sums(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-    """(loss, wrong, images), summed over the images of a batch, so that averages are over images, not workers.
+class Sums:
+    """(loss, wrong, images), summed over the images of batches, so that averages are over images, not workers.
 
-    It stays on the device: to ask for a figure each step would keep the host from preparing the next one.
+    Until the total is asked for all stays on the device, and as it is: to fetch a figure each step would keep the host
+    from preparing the next one, and to add it up there costs a small network more time than it is worth.
     """
-    wrong = (logits.argmax(1) != labels).double()
-    return torch.stack([loss.detach().double() * len(labels), wrong.sum(), torch.ones_like(wrong).sum()])
+
+    def __init__(self) -> None:
+        self.losses: list[Tensor] = []
+        """The mean of each batch."""
+        self._wrong: list[Tensor] = []
+        self._images: list[int] = []
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """A batch: its mean loss, logits (N, classes) and labels (N,)."""
+        self.losses.append(loss.detach())
+        self._wrong.append((logits.argmax(1) != labels).sum())
+        self._images.append(len(labels))
+
+    def total(self) -> Tensor:
+        """Of all batches until now, of which there must be one: float64 (3,), on the host."""
+        losses, wrong = (torch.stack(figures).cpu().double() for figures in (self.losses, self._wrong))
+        images = torch.tensor(self._images, dtype=torch.float64)
+        return torch.stack([losses @ images, wrong.sum(), images.sum()])
 
 
 def averages(sums: Tensor, prefix: str) -> dict[str, float]:

@@ -21,7 +21,7 @@ from pipelines.config import InputError, TrainSettings
 from pipelines.training.averaging import Average, Validate
 from pipelines.training.checkpoint import Checkpoint, newest_good, save
 from pipelines.training.divergence import FiniteWatch
-from pipelines.training.figures import averages, no_sums, progress, sums
+from pipelines.training.figures import Sums, averages, no_sums, progress
 from pipelines.training.mixing import Mix
 from pipelines.training.optimization import Clip, set_lr
 from pipelines.training.precision import Precision
@@ -93,8 +93,8 @@ class Trainer:
     """Top-1 error on the validation images after each epoch done."""
     step: int = 0
     """Steps done, counted through all epochs."""
-    epoch_sums: Tensor = field(default_factory=lambda: no_sums("cpu"))
-    """Of the epoch that has begun: see figures.sums."""
+    epoch_sums: Tensor = field(default_factory=no_sums)
+    """Of the epoch that has begun: see figures.Sums."""
 
     def fit(self) -> int:
         """Train from the newest good checkpoint, or from the start, to the end; how many epochs that took.
@@ -130,7 +130,7 @@ class Trainer:
         self.model.train()
         settings, steps = self.settings, self.loader.steps_per_epoch
         end, micro_batches = (epoch + 1) * steps, settings.micro_batches(self.workers.size)
-        recent_sums, images_before = no_sums(self.device), float(self.epoch_sums[2])
+        recent, images_before = Sums(), float(self.epoch_sums[2])
         wait, watch = InputWait(clock_of(self.device)), FiniteWatch(self.workers, self.checkpoints.parent)
         started = time.monotonic()
         for step, batch in enumerate(wait.timed(islice(batches, end - self.step)), start=self.step):
@@ -141,23 +141,22 @@ class Trainer:
                 with self.precision.autocast():
                     outputs = self.model(part.images)
                     loss = part.loss(outputs, settings.label_smoothing, self.loss)
-                self.precision.scaled(loss / micro_batches).backward()
-                recent_sums += sums(loss, main_logits(outputs), part.labels)
+                self.precision.scaled(loss, micro_batches).backward()
+                recent.add(loss, main_logits(outputs), part.labels)
             with self.workers.averaged_gradients(self.optimizer):
                 self.precision.unscale(self.optimizer)
                 self.clip(self.model.parameters())
                 self.precision.step(self.optimizer)
             self.average.follow(step)
             self.step = step + 1
-            watch.saw(step, batch.keys, recent_sums[0])
+            watch.saw(step, batch.keys, recent.losses[-micro_batches:])
             stopping = stop.agreed()
             saving = stopping or (self.step < end and settings.saves_after(self.step))
             if saving or self.step == end or self.step % settings.tracking.log_every_steps == 0:
-                recent = self.workers.sum(recent_sums.cpu())
-                watch.check_loss(float(recent[0]))
-                self.log.log_metrics(averages(recent, "step") | {"learning_rate": lr}, step=self.step)
-                self.epoch_sums += recent
-                recent_sums = no_sums(self.device)
+                total, recent = self.workers.sum(recent.total()), Sums()
+                watch.check_loss(float(total[0]))
+                self.log.log_metrics(averages(total, "step") | {"learning_rate": lr}, step=self.step)
+                self.epoch_sums += total
             if saving:
                 watch.check_weights(self.model)
                 self.save()
@@ -170,7 +169,7 @@ class Trainer:
             "images_per_s": (float(self.epoch_sums[2]) - images_before) / elapsed,
             "input_wait_fraction": float(waited),
         }
-        metrics, self.epoch_sums = averages(self.epoch_sums, "train"), no_sums("cpu")
+        metrics, self.epoch_sums = averages(self.epoch_sums, "train"), no_sums()
         return metrics | speed
 
     def validate_all(self) -> dict[str, float]:

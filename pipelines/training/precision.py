@@ -30,9 +30,9 @@ class Precision:
         """For the forward pass and the loss."""
         return nullcontext() if self._dtype is None else torch.autocast(self._device_type, self._dtype)
 
-    def scaled(self, loss: Tensor) -> Tensor:
-        """What to call `backward` of."""
-        scaled: Tensor = self._scaler.scale(loss)
+    def scaled(self, loss: Tensor, parts: int = 1) -> Tensor:
+        """What to call `backward` of. parts: how many such losses a step has, whose mean is the batch's."""
+        scaled: Tensor = self._scaler.scale(loss if parts == 1 else loss / parts)
         return scaled
 
     def unscale(self, optimizer: Optimizer) -> None:

@@ -24,13 +24,17 @@ class LocalResponseNorm(nn.Module):
         self.size, self.k, self.alpha, self.beta = size, k, alpha, beta
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
-        """Any floating-point (N, C, H, W) to the same shape."""
+        """Any floating-point (N, C, H, W) to the same shape and type.
+
+        Computed with at least 32 bits: in float16 the square of 256 is infinite.
+        """
         reach, channels = self.size // 2, maps_NCHW.shape[1]
-        squares = F.pad(maps_NCHW.square(), (0, 0, 0, 0, reach, reach))
+        wide = maps_NCHW.to(torch.promote_types(maps_NCHW.dtype, torch.float32))
+        squares = F.pad(wide.square(), (0, 0, 0, 0, reach, reach))
         sums = squares[:, :channels]
         for shift in range(1, 2 * reach + 1):
             sums = sums + squares[:, shift : shift + channels]
-        return maps_NCHW * torch.pow(self.k + self.alpha * sums, -self.beta)
+        return (wide * torch.pow(self.k + self.alpha * sums, -self.beta)).to(maps_NCHW.dtype)
 
     def extra_repr(self) -> str:
         return f"{self.size}, k={self.k}, alpha={self.alpha}, beta={self.beta}"

@@ -25,6 +25,7 @@ from pipelines.config.train import (
     MixingSettings,
     ModelSettings,
     OptimizerSettings,
+    PrecisionKind,
     ScheduleSettings,
     TrainSettings,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "OutputSettings",
     "Pad",
     "PcaLighting",
+    "PrecisionKind",
     "PreprocessSettings",
     "ProtocolSettings",
     "RandomCrop",

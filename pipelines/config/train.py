@@ -13,6 +13,8 @@ from pipelines.config.horovod import HorovodSettings
 from pipelines.config.loader import LoaderSettings
 from pipelines.config.tracking import TrackingSettings
 
+PrecisionKind = Literal["float32", "bfloat16", "float16"]
+
 
 class ModelSettings(Settings):
     name: str
@@ -159,7 +161,7 @@ class TrainSettings(Settings):
     """Checkpoints lie in a folder of this one, one folder for each distinct training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: this worker's GPU if there is one."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: PrecisionKind = "float32"
     """Of convolutions and products of matrices in training; weights, gradients, losses and validation stay float32.
     bfloat16 (Kalamkar et al. 2019) has float32's range. float16 (Micikevicius et al. 2018) has more digits and less
     range, so the loss is scaled, and steps whose gradients overflow are left out."""

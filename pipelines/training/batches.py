@@ -87,12 +87,15 @@ def _up_to(count: int, batches: Iterator[LabelledImages]) -> Iterator[LabelledIm
 
 @contextmanager
 def traced(file: Path) -> Iterator[None]:
-    """Profile what this process and its GPU do meanwhile, as a Chrome trace."""
+    """Profile what this process and its GPU do meanwhile, as a Chrome trace; however it ends, there is one."""
     gpu = [ProfilerActivity.CUDA] if torch.cuda.is_available() else []
-    with profile(activities=[ProfilerActivity.CPU, *gpu]) as profiler:
-        yield
-    file.parent.mkdir(parents=True, exist_ok=True)
-    profiler.export_chrome_trace(str(file))
+    profiler = profile(activities=[ProfilerActivity.CPU, *gpu])
+    try:
+        with profiler:
+            yield
+    finally:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        profiler.export_chrome_trace(str(file))
 
 
 class Recorded:

@@ -18,11 +18,15 @@ NAMED = 8
 
 @dataclass(frozen=True)
 class _Seen:
-    """A step's images, and whether the loss was finite until then: on the device, for no step waits to know it."""
+    """A step's images and losses: on the device, for no step waits to know whether they are finite."""
 
     step: int
     keys: tuple[str, ...]
-    finite: Tensor
+    losses: Sequence[Tensor]
+
+    @property
+    def finite(self) -> Tensor:
+        return torch.stack([*self.losses]).isfinite().all()
 
 
 class FiniteWatch:
@@ -36,9 +40,9 @@ class FiniteWatch:
         self._file = folder / "diverged.tsv"
         self._seen: list[_Seen] = []
 
-    def saw(self, step: int, keys: tuple[str, ...], loss_sum: Tensor) -> None:
-        """loss_sum: of this worker, since the last check."""
-        self._seen.append(_Seen(step, keys, loss_sum.isfinite()))
+    def saw(self, step: int, keys: tuple[str, ...], losses: Sequence[Tensor]) -> None:
+        """losses: of this worker's micro-batches in the step."""
+        self._seen.append(_Seen(step, keys, losses))
 
     def check_loss(self, loss_sum: float) -> None:
         """loss_sum: of all workers since the last check. Raises InputError on all of them if it is not finite."""
@@ -71,7 +75,7 @@ class FiniteWatch:
 
 
 ByWorker = Sequence[Sequence[tuple[int, bool, Sequence[str]]]]
-"""Of each worker, each step: its number from 0, whether the loss was finite until then, the keys of its images."""
+"""Of each worker, each step: its number from 0, whether its loss was finite, the keys of its images."""
 
 
 def _suspects(by_worker: ByWorker, step: int) -> list[str]:

@@ -11,24 +11,21 @@ def environment_of(settings: HorovodSettings) -> dict[str, str]:
 
     The timeline's file is not known before the workers can talk, so it is only announced: `start_timeline` names it.
     """
+    megabytes = settings.fusion_threshold_mb
     variables = {
-        "HOROVOD_FUSION_THRESHOLD": _text(settings.fusion_threshold_mb, 2**20),
-        "HOROVOD_CYCLE_TIME": _text(settings.cycle_time_ms),
-        "HOROVOD_HIERARCHICAL_ALLREDUCE": _text(settings.hierarchical_allreduce),
-        "HOROVOD_AUTOTUNE": "1" if settings.autotune else None,
-        "HOROVOD_TIMELINE": "DYNAMIC" if settings.timeline else None,
-        "HOROVOD_STALL_CHECK_DISABLE": "1" if settings.stall_check_s is None else None,
-        "HOROVOD_STALL_CHECK_TIME_SECONDS": _text(settings.stall_check_s),
-        "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": _text(settings.stall_shutdown_s or 0),
+        "HOROVOD_FUSION_THRESHOLD": None if megabytes is None else megabytes * 2**20,
+        "HOROVOD_CYCLE_TIME": settings.cycle_time_ms,
+        "HOROVOD_HIERARCHICAL_ALLREDUCE": settings.hierarchical_allreduce,
+        "HOROVOD_AUTOTUNE": settings.autotune or None,
+        "HOROVOD_STALL_CHECK_DISABLE": settings.stall_check_s is None or None,
+        "HOROVOD_STALL_CHECK_TIME_SECONDS": settings.stall_check_s,
+        "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": settings.stall_shutdown_s or 0,
         # Of a worker whose whole process hangs the stall check hears nothing: it waits in such an exchange itself.
-        "HOROVOD_GLOO_TIMEOUT_SECONDS": _text(_less_than(GLOO_TIMEOUT_S, settings.stall_shutdown_s)),
+        "HOROVOD_GLOO_TIMEOUT_SECONDS": _less_than(GLOO_TIMEOUT_S, settings.stall_shutdown_s),
     }
-    return {name: value for name, value in variables.items() if value is not None}
+    numbers = {name: f"{value:.15g}" for name, value in variables.items() if value is not None}  # True as 1
+    return numbers | ({"HOROVOD_TIMELINE": "DYNAMIC"} if settings.timeline else {})
 
 
 def _less_than(limit: int, value: int | None) -> int | None:
     return value if value is not None and value < limit else None
-
-
-def _text(value: float | None, factor: int = 1) -> str | None:
-    return None if value is None else f"{value * factor:g}" if isinstance(value, float) else str(int(value) * factor)

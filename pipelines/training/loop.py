@@ -19,7 +19,7 @@ from pipelines.config import InputError, TrainSettings
 from pipelines.training.averaging import Average, Validate
 from pipelines.training.checkpoint import Checkpoint, save
 from pipelines.training.divergence import FiniteWatch
-from pipelines.training.figures import averages, images_of, no_sums, sums
+from pipelines.training.figures import Sums, averages, images_of, no_sums
 from pipelines.training.mixing import Mix
 from pipelines.training.optimization import Clip, set_lr
 from pipelines.training.precision import Precision
@@ -95,8 +95,8 @@ class Trainer:
     """Top-1 error on the validation images after each epoch done."""
     step: int = 0
     """Steps done, counted through all epochs."""
-    epoch_sums: Tensor = field(default_factory=lambda: no_sums("cpu"))
-    """Of the epoch that has begun: see figures.sums."""
+    epoch_sums: Tensor = field(default_factory=no_sums)
+    """Of the epoch that has begun: see figures.Sums."""
 
     def fit(self) -> int:
         """Train from the newest good checkpoint, or from the start, to the end; how many epochs that took.
@@ -131,7 +131,7 @@ class Trainer:
         self.model.train()
         settings, steps = self.settings, self.loader.steps_per_epoch
         end, micro_batches = (epoch + 1) * steps, settings.micro_batches(self.workers.size)
-        recent_sums, images_before = no_sums(self.device), images_of(self.epoch_sums)
+        recent, images_before = Sums(), images_of(self.epoch_sums)
         wait, watch = InputWait(clock_of(self.device)), FiniteWatch(self.workers, self.checkpoints.parent)
         for step, batch in enumerate(wait.timed(islice(batches, end - self.step)), start=self.step):
             lr = settings.peak_lr * lr_factor(settings.schedule, step, steps, settings.epochs, self.val_errors)
@@ -141,26 +141,25 @@ class Trainer:
                 with self.precision.autocast():
                     outputs = self.model(part.images)
                     loss = part.loss(outputs, settings.label_smoothing, self.loss)
-                self.precision.scaled(loss / micro_batches).backward()
-                recent_sums += sums(loss, main_logits(outputs), part.labels)
+                self.precision.scaled(loss, micro_batches).backward()
+                recent.add(loss, main_logits(outputs), part.labels)
             with self.workers.averaged_gradients(self.optimizer):
                 self.precision.unscale(self.optimizer)
                 self.clip(self.model.parameters())
                 self.precision.step(self.optimizer)
             self.average.follow(step)
             self.step = step + 1
-            watch.saw(step, batch.keys, recent_sums[0])
+            watch.saw(step, batch.keys, recent.losses[-micro_batches:])
             stopping = stop.agreed()
             saving = stopping or (self.step < end and settings.saves_after(self.step))
             committing = saving or (self.step < end and self.recovery.commits_after(self.step))
             if committing or self.step == end or self.step % settings.tracking.log_every_steps == 0:
-                recent = self.workers.sum(recent_sums.cpu())
-                watch.check_loss(float(recent[0]))
-                figures = averages(recent, "step") | {"learning_rate": lr}
+                total, recent = self.workers.sum(recent.total()), Sums()
+                watch.check_loss(float(total[0]))
+                figures = averages(total, "step") | {"learning_rate": lr}
                 self.log.log_metrics(figures, step=self.step)
-                self.progress.steps(self.step, figures, images_of(recent), wait.fraction)
-                self.epoch_sums += recent
-                recent_sums = no_sums(self.device)
+                self.progress.steps(self.step, figures, images_of(total), wait.fraction)
+                self.epoch_sums += total
             if committing:
                 watch.check_weights(self.model)
                 self.save(on_disk=saving)
@@ -172,7 +171,7 @@ class Trainer:
             "images_per_s": (images_of(self.epoch_sums) - images_before) / wait.elapsed_s,
             "input_wait_fraction": float(waited),
         }
-        metrics, self.epoch_sums = averages(self.epoch_sums, "train"), no_sums("cpu")
+        metrics, self.epoch_sums = averages(self.epoch_sums, "train"), no_sums()
         return metrics | speed
 
     def validate_all(self) -> dict[str, float]:

@@ -40,15 +40,19 @@ class Mixed:
 
         label_smoothing: what a label gives up to all classes evenly (Szegedy et al. 2016, section 7).
         """
-        losses = [
-            head.weight * share * loss(head.logits, labels, label_smoothing=label_smoothing)
+        weighted = [
+            (head.weight * share, loss(head.logits, labels, label_smoothing=label_smoothing))
             for head in heads_of(outputs)
             for share, labels in self.shares
         ]
-        return torch.stack(losses).sum()
+        if [weight for weight, _ in weighted] == [1]:  # as most often: no kernels to make the same of it
+            return weighted[0][1]
+        return torch.stack([weight * part for weight, part in weighted]).sum()
 
     def parts(self, count: int) -> list["Mixed"]:
         """Cut into micro-batches of equal size, in order; `count` divides the number of images."""
+        if count == 1:
+            return [self]
         images = self.images.chunk(count)
         labels = [[(share, part) for part in labels.chunk(count)] for share, labels in self.shares]
         return [Mixed(*part) for part in zip(images, zip(*labels, strict=True), strict=True)]

@@ -1,14 +1,15 @@
 """With how many bits a step computes, and what that asks of its loss, its gradients and its optimizer."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-Kind = Literal["float32", "bfloat16", "float16"]
+from pipelines.config import PrecisionKind
+
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -20,7 +21,7 @@ class Precision:
     `unscale`: then all of them see the same overflow, and leave out the same step.
     """
 
-    def __init__(self, kind: Kind, device_type: str, first_scale: float = 2.0**16) -> None:
+    def __init__(self, kind: PrecisionKind, device_type: str, first_scale: float = 2.0**16) -> None:
         self._device_type = device_type
         self._dtype = _AUTOCAST.get(kind)
         self._scaler = GradScaler(device_type, first_scale, enabled=kind == "float16")
@@ -29,9 +30,9 @@ class Precision:
         """For the forward pass and the loss."""
         return nullcontext() if self._dtype is None else torch.autocast(self._device_type, self._dtype)
 
-    def scaled(self, loss: Tensor) -> Tensor:
-        """What to call `backward` of."""
-        scaled: Tensor = self._scaler.scale(loss)
+    def scaled(self, loss: Tensor, parts: int = 1) -> Tensor:
+        """What to call `backward` of. parts: how many such losses a step has, whose mean is the batch's."""
+        scaled: Tensor = self._scaler.scale(loss if parts == 1 else loss / parts)
         return scaled
 
     def unscale(self, optimizer: Optimizer) -> None:

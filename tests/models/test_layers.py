@@ -33,3 +33,19 @@ def test_alpha_is_not_divided_by_n_as_pytorchs_is():
 def test_its_gradient_is_that_of_the_formula():
     maps = torch.randn(1, 7, 2, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(LocalResponseNorm(alpha=0.3), maps)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_what_is_too_large_to_be_squared_in_16_bits_is_normalised_as_in_64(dtype):
+    maps = (1000 * torch.randn(1, 8, 2, 2, generator=torch.Generator().manual_seed(0))).to(dtype)
+    given = LocalResponseNorm()(maps)
+    assert given.dtype == dtype
+    torch.testing.assert_close(given.double(), directly(maps.double(), 5, 2.0, 1e-4, 0.75), rtol=0.005, atol=1e-3)
+
+
+def test_under_autocast_large_maps_are_normalised_as_without_it():
+    layers, images = nn.Sequential(nn.Conv2d(1, 8, 1), LocalResponseNorm()), torch.full((1, 1, 2, 2), 5000.0)
+    with torch.autocast("cpu", torch.float16):
+        normalised = layers(images)
+    assert normalised.dtype == torch.float16
+    torch.testing.assert_close(normalised.float(), layers(images), rtol=0.01, atol=1e-3)

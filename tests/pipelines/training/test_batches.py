@@ -1,4 +1,5 @@
 import json
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import torch
@@ -77,3 +78,13 @@ def test_a_training_that_ends_within_the_profile_leaves_what_there_is(tmp_path):
     file = tmp_path / "trace.json"
     assert trained(Profiled(Numbers(), file, first=2, count=9), epochs=1) == list(range(4))
     assert {"step 2", "step 3"} <= names_in(file)
+
+
+def test_a_training_that_takes_no_more_batches_within_the_profile_leaves_what_there_is(tmp_path):
+    file = tmp_path / "trace.json"
+    with closing(Profiled(Numbers(), file, first=1, count=9).epochs(range(1))) as batches:
+        for _ in range(3):
+            next(batches)
+            with torch.profiler.record_function("a step"):
+                pass
+    assert "a step" in names_in(file)

@@ -28,11 +28,9 @@ class OneOfTwo(Solo):
 
 def watch_that_saw(folder, losses, workers=None, keys=1):
     watch = FiniteWatch(workers or Solo(), folder)
-    total = torch.zeros(())
     for step, loss in enumerate(losses):
-        total += loss
-        watch.saw(step, tuple(f"{step}{chr(ord('a') + place)}" for place in range(keys)), total)
-    return watch, float(total)
+        watch.saw(step, tuple(f"{step}{chr(ord('a') + place)}" for place in range(keys)), [torch.tensor(loss)])
+    return watch, sum(losses)
 
 
 def test_a_finite_loss_passes(tmp_path):
@@ -52,7 +50,7 @@ def test_the_first_step_without_a_finite_loss_is_named_with_its_images(tmp_path,
 def test_the_images_of_all_steps_since_the_last_check_are_listed_and_those_of_the_step_before_it(tmp_path):
     watch, total = watch_that_saw(tmp_path / "new", [1.0, 2.0])
     watch.check_loss(total)
-    watch.saw(2, ("2a", "2b"), torch.tensor(math.nan))
+    watch.saw(2, ("2a", "2b"), [torch.tensor(math.nan), torch.tensor(1.0)])
     with pytest.raises(InputError, match="lists those of steps 2 to 3"):
         watch.check_loss(math.nan)
     assert (tmp_path / "new" / "diverged.tsv").read_text() == "step\tworker\tkey\n2\t0\t1a\n3\t0\t2a\n3\t0\t2b\n"

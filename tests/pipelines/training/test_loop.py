@@ -15,7 +15,7 @@ from torch.optim import SGD
 from pipelines.config import InputError, TrainSettings
 from pipelines.training.averaging import make_average
 from pipelines.training.checkpoint import newest_first
-from pipelines.training.figures import sums
+from pipelines.training.figures import Sums
 from pipelines.training.loop import Trainer
 from pipelines.training.mixing import Mixed, make_mix
 from pipelines.training.optimization import make_clip, make_optimizer
@@ -362,8 +362,10 @@ def test_training_metrics_are_averages_over_all_images_of_the_epoch(tmp_path):
 
 def test_an_image_counts_as_wrong_for_top_5_if_five_other_classes_score_higher():
     logits = torch.tensor([[9.0, 8, 7, 6, 5, 4]]).repeat(6, 1)
-    loss, wrong1, wrong5, images = sums(torch.tensor(0.5), logits, torch.arange(6)).tolist()
-    assert (loss, wrong1, wrong5, images) == (3, 5, 1, 6)
+    sums = Sums()
+    sums.add(torch.tensor(0.5), logits, torch.arange(6))
+    sums.add(torch.tensor(1.0), logits[:1], torch.zeros(1, dtype=torch.int64))
+    assert sums.total().tolist() == [3 + 1, 5, 1, 7]  # loss, wrong for top-1 and top-5, images
 
 
 def test_the_training_error_is_against_the_labels_of_the_larger_share(tmp_path):

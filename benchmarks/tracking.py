@@ -34,6 +34,7 @@ KEYS = ("loss", "error", "learning_rate")
 NOBODY = "http://127.0.0.1:9"
 FAULTY_STEPS, PACE_S, REDONE = 2000, 0.01, 10
 """Of a training that faults are injected into: steps, seconds between them, steps done again after a kill."""
+SENDER_START_S = 60
 
 
 def settings(uri: str) -> TrackingSettings:
@@ -104,6 +105,9 @@ def step_table(folder: Path, server: MlflowServer, rounds: int, steps: int) -> N
 def train(folder: Path, uri: str) -> None:
     """A training that does nothing but log; prints the worst delay of a step so far whenever that grows, in ms."""
     tracker = SpooledTracker.begin(settings(uri), folder.name, folder)
+    deadline = time.monotonic() + SENDER_START_S
+    while not tracker.run_id and time.monotonic() < deadline:  # faults are for a sender that is at work
+        time.sleep(0.1)
     done = max(history(entries(tracker.folder), KEYS)[KEYS[0]], default=0)
     worst = 0.0
     for step in range(max(1, done - REDONE + 1), FAULTY_STEPS + 1):
@@ -184,7 +188,9 @@ def fault_row(folder: Path, server: MlflowServer, name: str, inject: Inject | No
     waiting = unsent(spool)
     if not server.is_running:
         server.start()
-    subprocess.run([sys.executable, "jobs/sync.py", str(spool), f"uri={server.uri}"], check=True, capture_output=True)
+    sync = [sys.executable, "jobs/sync.py", str(spool), f"uri={uri}"]
+    while subprocess.run(sync, capture_output=True, check=False).returncode:
+        time.sleep(1)
     points: Counter[tuple[str, int]] = Counter()
     for key in KEYS:
         history_of_key = MlflowClient(server.uri).get_metric_history(Sent.of(spool).run_id, key)

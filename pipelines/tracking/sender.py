@@ -195,8 +195,8 @@ def follow(folder: Path, instructions: Instructions) -> bool:
             if is_down:
                 _say("the store answers again")
             pause_s, is_down = POLL_S, False
-            if has_ended:
-                return not unsent(folder)
+            if has_ended and not unsent(folder):  # else its parent is still to come
+                return True
         except UnreachableError as error:
             if not is_down:
                 _say(f"what is logged is kept in {folder} until the store takes it: {error}")

@@ -52,20 +52,9 @@ def main(settings: EnsembleSettings) -> None:
         )
         together.close()
         record(settings, tracker, runs, found, predicted.protocol, predicted.dataset_digest)
-        mistakes = worst_mistakes(read_predictions(spark, settings.predictions, [tracker.run_id]), settings.worst)
+        predictions = read_predictions(spark, settings.predictions, [tracker.run_id])
         folder = settings.output / settings.name / predicted.protocol
-        manifest = manifest_of(runs, predicted.dataset_digest)
-        names = manifest.class_names if manifest else [str(label) for label in range(together.classes)]
-        files = write_report(
-            folder,
-            found.evaluation,
-            mistakes,
-            names,
-            lambda keys: stored_images(runs[0].dataset, manifest, "val", keys) if manifest else {},
-        )
-        files.append(save(draw_curve(found), folder / "curve.png"))
-        files.append(save(draw_agreement(found, [member.name for member in runs]), folder / "agreement.png"))
-        for path in files:
+        for path in draw(settings, folder, runs, found, predictions, predicted.dataset_digest):
             tracker.log_file(path, f"evaluation/{predicted.protocol}")
         registered = register(settings, tracker.run_id, runs, found, predicted.protocol, predicted.dataset_digest)
     print(table(runs, found, settings.name))
@@ -92,6 +81,29 @@ def check_trained_apart(members: DataFrame, runs: Sequence[TrainedRun], predicte
                 "any more: nobody can tell whether it has seen these images; leave it out"
             )
         check_unseen(keys, member.dataset, own, member.name)
+
+
+def draw(
+    settings: EnsembleSettings,
+    folder: Path,
+    runs: Sequence[TrainedRun],
+    found: Study,
+    predictions: DataFrame,
+    dataset_digest: str,
+) -> list[Path]:
+    """Tables and pictures; without the dataset, classes have numbers for names and mistakes no images."""
+    manifest = manifest_of(runs, dataset_digest)
+    names = manifest.class_names if manifest else [str(label) for label in range(len(found.evaluation.confusion))]
+    files = write_report(
+        folder,
+        found.evaluation,
+        worst_mistakes(predictions, settings.worst),
+        names,
+        lambda keys: stored_images(runs[0].dataset, manifest, "val", keys) if manifest else {},
+    )
+    files.append(save(draw_curve(found), folder / "curve.png"))
+    files.append(save(draw_agreement(found, [member.name for member in runs]), folder / "agreement.png"))
+    return files
 
 
 def manifest_of(runs: Sequence[TrainedRun], predicted: str) -> Manifest | None:

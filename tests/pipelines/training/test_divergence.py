@@ -89,3 +89,11 @@ def test_weights_and_statistics_that_are_not_finite_are_the_last_steps_doing(tmp
     getattr(model, spoilt).data[1] = math.nan
     with pytest.raises(InputError, match=r"the weights became infinite or not a number at step 2, .* images: 1a\. "):
         watch.check_weights(model)
+
+
+def test_one_micro_batch_without_a_finite_loss_is_enough(tmp_path):
+    watch = FiniteWatch(Solo(), tmp_path)
+    watch.saw(0, ("a",), [torch.tensor(math.nan), torch.tensor(1.0)])
+    watch.saw(1, ("b",), [torch.tensor(1.0), torch.tensor(1.0)])
+    with pytest.raises(InputError, match=r"at step 1, found at step 2; its images: a\. "):
+        watch.check_loss(math.nan)

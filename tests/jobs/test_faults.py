@@ -86,7 +86,7 @@ def test_elastic_training_gains_loses_and_regains_workers_and_keeps_the_order_of
     script.chmod(0o755)
     one_core = ["taskset", "-c", str(min(os.sched_getaffinity(0)))]  # two workers of two names would each take all
     launcher = [*one_core, "horovodrun", "-np", "1", "--min-np", "1", "--max-np", "2", "--network-interface", "lo"]
-    launcher += ["--host-discovery-script", str(script), "--blacklist-cooldown-range", "1", "2"]
+    launcher += ["--host-discovery-script", str(script), "--blacklist-cooldown-range", "5", "10"]
     job = training("elastic", launcher, *settings)
     assert job.wait_until(lambda: last_step(job) >= 5), job.printed()
     hosts.write_text("localhost:1\n127.0.0.1:1\n")

@@ -239,7 +239,7 @@ def run_elastic(options: argparse.Namespace, arguments: list[str]) -> None:
         "--host-discovery-script",
         str(script),
     ]
-    launcher += ["--network-interface", "lo", "--blacklist-cooldown-range", "1", "2"]
+    launcher += ["--network-interface", "lo", "--blacklist-cooldown-range", "5", "10"]
     training = Training(options.work / "elastic", launcher, arguments)
     try:
         outcomes = disturb_elastic(training, hosts, options.faults, random.Random(options.seed))

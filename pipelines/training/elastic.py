@@ -35,6 +35,9 @@ PATIENCE_S = 600
 START_S = 300
 """How long a worker that the launcher has started may take until it can talk to the others."""
 
+GATHER_S = 900
+"""How long the launcher may take to gather all workers; it has 600 s itself to find enough hosts."""
+
 _PLACE = tuple(f"HOROVOD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE", "CROSS_RANK", "CROSS_SIZE"))
 """A worker's place among all, in the order in which the launcher tells it."""
 
@@ -196,7 +199,13 @@ def _meet_again(settings: TrainSettings) -> Workers:
 def _take_place() -> None:
     """Wait until the launcher gives all its workers places anew; put this one's in the environment."""
     who = f"{os.environ['HOROVOD_HOSTNAME']}:{os.environ['HOROVOD_LOCAL_RANK']}"
-    _, answer = _ask_launcher("GET", f"/rank_and_size/{who}")
+    try:
+        _, answer = _ask_launcher("GET", f"/rank_and_size/{who}")
+    except TimeoutError:
+        raise InputError(
+            f"the launcher has not gathered its workers in {GATHER_S} s: one that it counts on hangs or was never "
+            "started. End it, and horovodrun; the same command goes on from the newest checkpoint"
+        ) from None
     place = dict(zip(_PLACE, answer.split(","), strict=True))
     if place["HOROVOD_RANK"] == "-1":
         print(f"this worker's host, {os.environ['HOROVOD_HOSTNAME']}, left the training, and so it ends", flush=True)
@@ -223,7 +232,10 @@ def _ask_launcher(method: str, path: str) -> tuple[int, str]:
     """Status and content of what its store, an HTTP server, answers; an InputError if it does not."""
     host, port = os.environ["HOROVOD_GLOO_RENDEZVOUS_ADDR"], int(os.environ["HOROVOD_GLOO_RENDEZVOUS_PORT"])
     for _ in range(3):  # it drops a question when another worker is lost meanwhile
-        with suppress(HTTPException, ConnectionError), closing(HTTPConnection(host, port)) as connection:
+        with (
+            suppress(HTTPException, ConnectionError),
+            closing(HTTPConnection(host, port, timeout=GATHER_S)) as connection,
+        ):
             connection.request(method, path, b"here" if method == "PUT" else None)
             response = connection.getresponse()
             return response.status, response.read().decode()

@@ -31,7 +31,7 @@ from benchmarks.loading import apart
 from benchmarks.loading_setup import FailedError
 from benchmarks.pictures import dataset_of_pictures
 from benchmarks.steps import FOR_EVER, NO_VALIDATION, Task, bare_steps, trainer_of
-from jobs.train import make_loaders, make_trainer
+from pipelines.assembly import make_loaders, make_trainer
 from pipelines.config import TrainSettings
 from pipelines.dataset.manifest import read_manifest
 from pipelines.summary.summary import summarize_named

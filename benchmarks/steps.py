@@ -163,7 +163,7 @@ def _fit_ours(task: Task, ticks: Path, workers: Workers, log: MetricLog) -> None
 
 def real(task: Task, ticks: Path, synthetic: bool = False) -> None:
     """What jobs/train.py trains, on the dataset's images or on its own stand-in for them."""
-    from jobs.train import make_loaders, make_trainer
+    from pipelines.assembly import make_loaders, make_trainer
     from pipelines.dataset.manifest import read_manifest
 
     dataset = sys.argv[7]

@@ -39,6 +39,7 @@ from pipelines.training.batches import SameBatch
 from pipelines.training.layout import place
 from pipelines.training.optimization import make_optimizer
 from pipelines.training.precision import Precision
+from pipelines.training.progress import Silence
 from pipelines.training.stopping import Stop
 from pipelines.training.workers import Solo
 
@@ -253,7 +254,7 @@ def _trained(asked: Asked, dataset: Path, task: Task, synthetic: bool) -> tuple[
     train, val = make_loaders(settings, manifest, workers, pin_memory=device.type == "cuda")
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(settings, manifest, train, val, workers, device, Path(folder))
-        trainer.validate = lambda model: NO_VALIDATION
+        trainer.validate, trainer.progress = (lambda model: NO_VALIDATION), Silence()
         stop = Stop(workers)
         with closing(trainer.loader.epochs(range(_INPUT_EPOCHS))) as batches:
             for epoch in range(_INPUT_EPOCHS):

@@ -41,6 +41,7 @@ class MlflowServer:
 
     def start(self) -> None:
         """Returns once it answers."""
+        assert not self.is_running, "signals would go to another process than the one that answers"
         command = [
             *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)),
             *("--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"),

@@ -39,7 +39,8 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def running(server):
-    server.start()
+    if not server.is_running:
+        server.start()
     return server
 
 
@@ -64,14 +65,14 @@ def log(spool, steps):
         spool.append(Metrics(values={"loss": 1 / step, "error": 0.5}, step=step, at_ms=now_ms()))
 
 
-def logged(folder, uri, model=None, name="run"):
+def logged(folder, uri, model=None, name="run", steps=STEPS):
     """A spool in which something of every kind is."""
     spool = begun(folder, uri, name)
     (folder / "settings.yaml").write_text("a: 1\n")
     spool.append(Parameters(values={"lr": "0.1"}))
     spool.append(File(path=spool.keep(folder / "settings.yaml"), folder="about"))
     spool.append(Dataset(name="digits", digest="d" * 36, source="some/where", context="training"))
-    log(spool, range(1, STEPS + 1))
+    log(spool, range(1, steps + 1))
     spool.append(Tags(values={"colour": "blue"}))
     if model:
         spool.append(Model(path=spool.keep(model)))
@@ -244,7 +245,7 @@ def test_a_sender_that_is_killed_at_any_moment_sends_the_rest_the_next_time(runn
 
 
 def test_a_server_that_is_killed_in_the_middle_has_everything_after_its_restart(running, tmp_path):
-    spool = logged(tmp_path, running.uri)
+    spool = logged(tmp_path, running.uri, steps=500)
     process = subprocess.Popen([sys.executable, "-c", SENDING, str(spool.folder), running.uri], stderr=subprocess.PIPE)
     while not Sent.of(spool.folder).bytes:
         assert process.poll() is None
@@ -252,4 +253,4 @@ def test_a_server_that_is_killed_in_the_middle_has_everything_after_its_restart(
     assert process.wait() != 0
     running.start()
     drain(spool, running.uri)
-    check(running, spool)
+    check(running, spool, steps=500)

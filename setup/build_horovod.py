@@ -25,10 +25,13 @@ SITE_PACKAGES = Path(sysconfig.get_path("purelib"))
 CXX14, CXX17 = "set(CMAKE_CXX_STANDARD 14)", "set(CMAKE_CXX_STANDARD 17)"
 # Torch, and so Horovod, takes any /usr/local/cuda for a toolkit, even that of a runtime image, which has no compiler.
 TORCH_FINDS_CUDA, WE_FOUND_CUDA = "(CUDA_HOME is not None)", "('HOROVOD_GPU_OPERATIONS' in __import__('os').environ)"
+# While it waits for the others it would ask without a pause, on the core that its own exchange, or theirs, needs.
+BUSY, PAUSING = "std::this_thread::yield()", "std::this_thread::sleep_for(std::chrono::microseconds(20))"
 CHANGES = (
     ("CMakeLists.txt", CXX14, CXX17),
     ("horovod/torch/CMakeLists.txt", CXX14, CXX17),
     ("cmake/Modules/FindPytorch.cmake", TORCH_FINDS_CUDA, WE_FOUND_CUDA),
+    ("horovod/torch/mpi_ops_v2.cc", BUSY, PAUSING),
 )
 
 OPTIONS = {

@@ -6,15 +6,20 @@ GLOO_TIMEOUT_S = 30
 """Horovod's own: how long one of its exchanges waits for a worker whose process does not answer."""
 
 
-def environment_of(settings: HorovodSettings) -> dict[str, str]:
+CYCLE_WITHOUT_GPUS_MS = 5
+
+
+def environment_of(settings: HorovodSettings, gpus: bool) -> dict[str, str]:
     """Names as in Horovod 0.28.1's `horovod/common/common.h`; what is left to Horovod is not among them.
+
+    gpus: whether this host has any.
 
     The timeline's file is not known before the workers can talk, so it is only announced: `start_timeline` names it.
     """
     megabytes = settings.fusion_threshold_mb
     variables = {
         "HOROVOD_FUSION_THRESHOLD": None if megabytes is None else megabytes * 2**20,
-        "HOROVOD_CYCLE_TIME": settings.cycle_time_ms,
+        "HOROVOD_CYCLE_TIME": settings.cycle_time_ms or (None if gpus or settings.autotune else CYCLE_WITHOUT_GPUS_MS),
         "HOROVOD_HIERARCHICAL_ALLREDUCE": settings.hierarchical_allreduce,
         "HOROVOD_AUTOTUNE": settings.autotune or None,
         "HOROVOD_STALL_CHECK_DISABLE": settings.stall_check_s is None or None,

@@ -120,7 +120,7 @@ class HorovodWorkers:
     def __init__(self, settings: HorovodSettings) -> None:
         import horovod.torch as hvd
 
-        for variable, value in environment_of(settings).items():
+        for variable, value in environment_of(settings, torch.cuda.is_available()).items():
             os.environ.setdefault(variable, value)  # horovodrun's own flags are there already
         hvd.init()
         if settings.adasum and not hvd.mpi_built():

@@ -4,9 +4,11 @@ import os
 import re
 import signal
 
+import psutil
 import pytest
 import torch
 
+from benchmarks.faults import ENDS_WITHIN_S
 from benchmarks.faults_training import Training, kept, redone, samples_of
 from tests.conftest import REPOSITORY
 from tests.jobs.commands import Place, environment
@@ -54,10 +56,12 @@ def workers_together(training):
 def test_a_worker_that_hangs_ends_the_training_and_the_same_command_goes_on(training):
     job = training("hangs", STATIC, "epochs=8", *HANG)
     assert job.wait_until(lambda: last_step(job) >= 10)
-    job.workers()[1].send_signal(signal.SIGSTOP)
+    workers = job.workers()
+    workers[1].send_signal(signal.SIGSTOP)
     assert job.status()
     assert "error: worker 0: another worker ended or cannot be reached any more" in job.printed()
-    assert not job.workers()
+    _, left_running = psutil.wait_procs(workers, timeout=ENDS_WITHIN_S)
+    assert not left_running, "horovodrun kills who does not end"
     job.launch()
     assert job.status() == 0, job.printed()
     assert re.search(r"going on after epoch \d of 8", job.printed())

@@ -29,11 +29,18 @@ DEFAULTS = {"HOROVOD_STALL_CHECK_TIME_SECONDS": "60", "HOROVOD_STALL_SHUTDOWN_TI
     ids=str,
 )
 def test_settings_become_the_variables_that_horovod_reads(settings, variables):
-    assert environment_of(HorovodSettings(**settings)) == DEFAULTS | variables
+    assert environment_of(HorovodSettings(**settings), gpus=True) == DEFAULTS | variables
+
+
+@pytest.mark.parametrize(
+    ("settings", "cycle_ms"), [({}, "5"), ({"cycle_time_ms": 2}, "2"), ({"autotune": True}, None)], ids=str
+)
+def test_without_gpus_horovod_looks_less_often_unless_told_otherwise(settings, cycle_ms):
+    assert environment_of(HorovodSettings(**settings), gpus=False).get("HOROVOD_CYCLE_TIME") == cycle_ms
 
 
 def test_without_a_stall_check_it_is_off():
-    assert environment_of(HorovodSettings(stall_check_s=None, stall_shutdown_s=None)) == {
+    assert environment_of(HorovodSettings(stall_check_s=None, stall_shutdown_s=None), gpus=True) == {
         "HOROVOD_STALL_CHECK_DISABLE": "1",
         "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": "0",
     }

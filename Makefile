@@ -14,7 +14,7 @@ ifneq ($(PYTHON)$(file <$(READY)),$(CURDIR))
 .PHONY: $(READY)
 endif
 
-.PHONY: help setup demo test check docs format dashboard dist lock clean
+.PHONY: help setup demo test check docs format dashboard dist audit sbom lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -63,6 +63,14 @@ dashboard: $(READY) ## runs, metrics and models in the browser
 
 dist: $(READY) ## what a cluster's executors need and do not have, as one archive: dist/
 	python setup/dist.py
+
+audit: $(READY) ## the locked packages against PyPI's advisories; setup/audit.yaml has the accepted ones
+	python setup/audit.py
+
+sbom: $(READY) ## what is installed, as CycloneDX: dist/
+	@mkdir -p dist
+	uv tool run -q --from cyclonedx-bom==7.5.0 cyclonedx-py environment .venv/bin/python --of JSON -o dist/sbom.cdx.json
+	@echo "written: dist/sbom.cdx.json"
 
 lock: $(READY) ## take the newest versions that pyproject.toml allows into the lock files
 	uv lock -q --upgrade

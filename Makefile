@@ -14,7 +14,7 @@ ifneq ($(PYTHON)$(file <$(READY)),$(CURDIR))
 .PHONY: $(READY)
 endif
 
-.PHONY: help setup demo test check docs format dashboard dist audit sbom lock clean
+.PHONY: help setup demo test check docs bench format dashboard dist audit sbom lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -52,6 +52,9 @@ docs: $(READY) ## the pages of docs/, as a site in build/site
 format: $(READY) ## rewrite the code in the house's format
 	ruff format .
 	ruff check --fix .
+
+bench: $(READY) ## all benchmarks into one table, hours; FOLDER= of real JPEG files; BENCH=short only shows that they run
+	python -m benchmarks.everything $(FOLDER) $(if $(BENCH),--$(BENCH))
 
 dashboard: $(READY) ## runs, metrics and models in the browser
 	@test -f work/mlflow.db || { echo "There are no runs yet: run 'make demo' first."; exit 1; }

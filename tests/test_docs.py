@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 
 import models
+from benchmarks.everything import ALL
 from pipelines.command_line import parse, parse_each
 from pipelines.config import SummarizeSettings, TrainSettings
 from pipelines.reference import JOBS, PAGE, page
@@ -24,7 +25,7 @@ JOB = re.compile(r"(?P<start>.*)\bjobs/(?P<job>\w+)\.py ?(?P<arguments>.*)")
 SUBJECTS = {"summarize": "network", "sync": "folder"}
 """Of jobs that take no file: what their first word stands for."""
 
-NEEDS = re.compile(r"cluster|hosts\b|ImageNet|MNIST|GPU")
+NEEDS = re.compile(r"cluster|hosts\b|ImageNet|MNIST|GPU|torchvision")
 """By such a word, in its line or in the heading or paragraph before it, a reader sees that a command needs more than
 this machine."""
 
@@ -96,8 +97,12 @@ def is_run(command: str) -> bool:
     program, *words = command.split()
     if program == "make":
         return bool(BY_HAND.intersection(words)) or any(f"make {words[0]}" in text for text in TESTED)
-    return any(word in text for word in words if "." in word for text in TESTED)
+    assert words[0] == "-m", command
+    return words[1] in BENCHMARKS
 
+
+BENCHMARKS = {f"benchmarks.{one.module}" for one in ALL.values() if one.short is not None}
+"""tests/benchmarks/test_everything.py runs them."""
 
 TESTED = [
     (REPOSITORY / name).read_text()

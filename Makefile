@@ -42,11 +42,11 @@ check: $(READY) ## lint, format, types, who imports whom, links of docs/; rewrit
 	ruff format --check .
 	mypy
 	lint-imports
-	mkdocs build --strict --quiet
+	mkdocs build --strict  # --quiet would not see its own warnings
 
 docs: $(READY) ## the pages of docs/, as a site in build/site
 	python -m pipelines.reference
-	mkdocs build --strict --quiet
+	mkdocs build --strict
 	@echo "built: build/site/index.html"
 
 format: $(READY) ## rewrite the code in the house's format

@@ -57,7 +57,8 @@ def licence_of(package: Distribution) -> str:
     """Kinds of licences that a package names; empty if none of them is known."""
     metadata = package.metadata
     classifiers = [text for text in metadata.get_all("Classifier") or [] if text.startswith("License")]
-    said = metadata.get("License-Expression") or " ".join([*classifiers, (metadata.get("License") or "")[:200]])
+    texts = [text[:200] for text in metadata.get_all("License") or []]
+    said = " ".join(metadata.get_all("License-Expression") or [*classifiers, *texts])
     if re.search(r"\bA?GPL|GNU (?:Affero )?General", said):
         return ""
     return ", ".join(kind for kind, pattern in KINDS.items() if re.search(pattern, said, re.IGNORECASE))

@@ -146,5 +146,5 @@ def test_the_reference_has_every_job():
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
 def test_links_from_outside_of_docs_lead_somewhere(name):
     """Those within are checked by `make check`."""
-    links: list[str] = re.findall(r"\]\(([^)#]+)", (REPOSITORY / name).read_text())
+    links = re.findall(r"\]\(([^)#]+)", (REPOSITORY / name).read_text())
     assert all("://" in link or Path(REPOSITORY, link).exists() for link in links)

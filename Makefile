@@ -14,7 +14,7 @@ ifneq ($(PYTHON)$(file <$(READY)),$(CURDIR))
 .PHONY: $(READY)
 endif
 
-.PHONY: help setup demo test check format dashboard dist lock clean
+.PHONY: help setup demo test check docs bench format dashboard dist audit sbom lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -37,15 +37,24 @@ demo: $(READY) ## handwritten digits: dataset, three trained LeNet-5, their ense
 test: $(READY) ## the whole test suite
 	pytest
 
-check: $(READY) ## lint, format, types, who imports whom; rewrites nothing
+check: $(READY) ## lint, format, types, who imports whom, links of docs/; rewrites nothing
 	ruff check .
 	ruff format --check .
 	mypy
 	lint-imports
+	mkdocs build --strict  # --quiet would not see its own warnings
+
+docs: $(READY) ## the pages of docs/, as a site in build/site
+	python -m pipelines.reference
+	mkdocs build --strict
+	@echo "built: build/site/index.html"
 
 format: $(READY) ## rewrite the code in the house's format
 	ruff format .
 	ruff check --fix .
+
+bench: $(READY) ## all benchmarks into one table, hours; FOLDER= of real JPEG files; BENCH=short only shows that they run
+	python -m benchmarks.everything $(FOLDER) $(if $(BENCH),--$(BENCH))
 
 dashboard: $(READY) ## runs, metrics and models in the browser
 	@test -f work/mlflow.db || { echo "There are no runs yet: run 'make demo' first."; exit 1; }
@@ -58,11 +67,21 @@ dashboard: $(READY) ## runs, metrics and models in the browser
 dist: $(READY) ## what a cluster's executors need and do not have, as one archive: dist/
 	python setup/dist.py
 
+audit: $(READY) ## the locked packages against PyPI's advisories; setup/audit.yaml has the accepted ones
+	python setup/audit.py
+
+sbom: $(READY) ## what is installed, as CycloneDX: dist/
+	@mkdir -p dist
+	uv tool run -q --from cyclonedx-bom==7.5.0 cyclonedx-py environment .venv/bin/python --of JSON -o dist/sbom.cdx.json
+	@echo "written: dist/sbom.cdx.json"
+
 lock: $(READY) ## take the newest versions that pyproject.toml allows into the lock files
-	uv pip compile -q --upgrade --all-extras --no-header pyproject.toml -o .lock.all
-	awk '/^[^ ]/ { cuda = /^(nvidia-|cuda-|triton=)/ } !cuda' .lock.all > requirements.lock
-	awk '/^(nvidia-|cuda-|triton=)/' .lock.all > requirements-cuda.lock
-	rm .lock.all
+	uv lock -q --upgrade
+	uv export -q --all-extras --no-header --no-emit-project --no-emit-package horovod -o .lock.all > /dev/null
+	sed -i "s/\( ;\| and\) platform_machine == 'x86_64' and sys_platform == 'linux'//" .lock.all
+	awk '/^[^ ]/ { cuda = /^(torch=|nvidia-|cuda-|triton=)/ } !cuda' .lock.all > requirements.lock
+	awk '/^(torch=|nvidia-|cuda-|triton=)/ { sub(/ *\\$$/, ""); print }' .lock.all > requirements-cuda.lock
+	rm .lock.all uv.lock
 
 clean: ## remove .venv, dist and caches
 	rm -rf .venv .venv.lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -94,7 +94,7 @@ def _named(subject: str, arguments: Sequence[str]) -> tuple[str, list[str], dict
 
 def _switched_on(argument: str, settings_type: type[Settings]) -> str:
     """`--prune` for `output.prune=true`: a switch may be given by its last name. Other arguments as they are."""
-    keys = {key.rpartition(".")[2]: key for key, field in _leaves(settings_type) if field.annotation is bool}
+    keys = {key.rpartition(".")[2]: key for key, field in leaves(settings_type) if field.annotation is bool}
     name = argument.removeprefix("--").replace("-", "_")
     return f"{keys[name]}=true" if argument.startswith("--") and name in keys else argument
 
@@ -133,7 +133,7 @@ def _override(tree: dict[str, Any], argument: str) -> str:
 
 
 def _messages(root: type[Settings], error: ValidationError, path: str, overridden: list[str]) -> Iterator[str]:
-    legal = dict(_leaves(root))
+    legal = dict(leaves(root))
     for detail in error.errors():
         key = ".".join(str(part) for part in detail["loc"])
         from_command_line = any(f"{k}.".startswith(f"{key}.") or f"{key}.".startswith(f"{k}.") for k in overridden)
@@ -155,14 +155,15 @@ def _siblings(root: type[Settings], place: tuple[int | str, ...]) -> list[str]:
     node: type[Settings] | None = root
     for part in place[:-1]:
         if node and isinstance(part, str) and part in node.model_fields:
-            node = _branch(node.model_fields[part])
+            node = branch_of(node.model_fields[part])
         elif isinstance(part, str):
-            node = next((kind for kind in get_args(get_args(Transform)[0]) if _kind(kind) == part), None)
+            node = next((kind for kind in get_args(get_args(Transform)[0]) if kind_of(kind) == part), None)
     prefix = "" if any(isinstance(part, int) for part in place) else "".join(f"{part}." for part in place[:-1])
     return [prefix + name for name in (node.model_fields if node else ())]
 
 
-def _kind(transform: type[Settings]) -> str:
+def kind_of(transform: type[Settings]) -> str:
+    """What an entry of a list of transforms says to be this one."""
     return str(get_args(transform.model_fields["kind"].annotation)[0])
 
 
@@ -170,37 +171,39 @@ def explain(settings_type: type[Settings], command: str, subject: str = "", more
     """The text of `--help`: every setting with its type, default and meaning, from where it is declared."""
     first = f"[{subject.upper()}]" if subject else "CONF.yaml [CONF.yaml …]" if more_files else "CONF.yaml"
     lines = [f"usage: {command} {first} [key=value …]", "", (settings_type.__doc__ or "").strip(), ""]
-    for key, field in _leaves(settings_type):
-        default = "required" if field.is_required() else f"default {_shown(field.default)}"
-        lines.append(f"  {key}  ({_type_name(field)}; {default})")
+    for key, field in leaves(settings_type):
+        default = "required" if field.is_required() else f"default {shown(field.default)}"
+        lines.append(f"  {key}  ({type_name(field)}; {default})")
         lines += textwrap.wrap(
             " ".join((field.description or "").split()), 100, initial_indent=" " * 6, subsequent_indent=" " * 6
         )
-    if any(field.annotation == tuple[Transform, ...] for _, field in _leaves(settings_type)):
+    if any(field.annotation == tuple[Transform, ...] for _, field in leaves(settings_type)):
         lines += ["", "  An entry of a list of transforms is one of these:"]
         for transform in get_args(get_args(Transform)[0]):
             fields = "".join(f", {name}: …" for name in transform.model_fields if name != "kind")
             texts = [f"{name}: {field.description}" for name, field in transform.model_fields.items() if name != "kind"]
-            lines.append(f"      {{kind: {_kind(transform)}{fields}}}    {' '.join(texts)}")
+            lines.append(f"      {{kind: {kind_of(transform)}{fields}}}    {' '.join(texts)}")
     return "\n".join(lines)
 
 
-def _leaves(node: type[Settings], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+def leaves(node: type[Settings], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting below a branch, by its dotted key."""
     for name, field in node.model_fields.items():
-        branch = _branch(field)
+        branch = branch_of(field)
         if branch:
-            yield from _leaves(branch, f"{prefix}{name}.")
+            yield from leaves(branch, f"{prefix}{name}.")
         else:
             yield prefix + name, field
 
 
-def _branch(field: FieldInfo) -> type[Settings] | None:
+def branch_of(field: FieldInfo) -> type[Settings] | None:
     """The settings below a key, which may be optional; None if it holds a value."""
     kinds = (field.annotation, *get_args(field.annotation))
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), None)
 
 
-def _type_name(field: FieldInfo) -> str:
+def type_name(field: FieldInfo) -> str:
+    """For people: its choices, or the name of its type."""
     kinds = get_args(field.annotation)
     kind = next(kind for kind in kinds if kind is not NoneType) if NoneType in kinds else field.annotation
     choices = get_args(kind)
@@ -209,5 +212,6 @@ def _type_name(field: FieldInfo) -> str:
     return {"tuple": "list", "Path": "path"}.get(name := getattr(kind, "__name__", "value"), name)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A default, for people."""
     return "[]" if value == () else "''" if value == "" else "none" if value is None else str(value)

@@ -34,6 +34,9 @@ CHANGES = (
     ("horovod/torch/mpi_ops_v2.cc", BUSY, PAUSING),
 )
 
+SOURCE_SHA256 = "92a43f5a94c43907a56805bad15f19700c62ffc83b7ca483f9e104e229f67ef0"
+"""Of Horovod's source package, which the lock cannot have, since it is not installed as it is."""
+
 OPTIONS = {
     "HOROVOD_WITH_PYTORCH": "1",
     "HOROVOD_WITHOUT_TENSORFLOW": "1",
@@ -106,7 +109,10 @@ def pip(*arguments: str | Path, environment: dict[str, str] | None = None) -> No
 def changed_source(folder: Path) -> Path:
     requirement = f"horovod=={horovod_version()}"
     pip("download", "--no-deps", "--no-build-isolation", "--no-binary", "horovod", "--dest", folder, requirement)
-    shutil.unpack_archive(next(folder.glob("horovod-*.tar.gz")), folder)
+    archive = next(folder.glob("horovod-*.tar.gz"))
+    if (digest := hashlib.sha256(archive.read_bytes()).hexdigest()) != SOURCE_SHA256:
+        sys.exit(f"{requirement}: its source has sha256 {digest}, and {SOURCE_SHA256} was expected; do not build it")
+    shutil.unpack_archive(archive, folder)
     source = folder / f"horovod-{horovod_version()}"
     for name, old, new in CHANGES:
         text = (source / name).read_text()

@@ -61,13 +61,15 @@ def pip(*arguments: str | Path) -> None:
 
 def install_packages() -> None:
     """Start from an empty .venv: neither an interrupted installation nor an older lock leaves anything behind."""
-    torch = re.search(r"^torch==\S+", LOCK.read_text(), re.MULTILINE)
-    assert torch, f"{LOCK} pins no torch"
+    torch = re.search(r"^torch==\S+", CUDA_LOCK.read_text(), re.MULTILINE)
+    assert torch, f"{CUDA_LOCK} pins no torch"
     run(sys.executable, "-I", "-m", "venv", "--clear", "--prompt", "strata", VENV)
     # --no-deps: the lock is complete, and Petastorm's metadata asks for setuptools<70 where torch asks for >=77.0.3.
-    pip("install", "--no-deps", "-r", LOCK)
-    # A CUDA build of torch, and only that, brings its CUDA libraries here: gigabytes that a CPU build does not need.
-    pip("install", "-c", LOCK, "-c", CUDA_LOCK, torch[0])
+    # Each file must be one that the lock knows by its hash.
+    pip("install", "--no-deps", "--require-hashes", "-r", LOCK)
+    # Without hashes, for torch may be a build of the user's choice. A CUDA build, and only that, brings its CUDA
+    # libraries here: gigabytes that a CPU build does not need. All else that torch asks for is there already.
+    pip("install", "-c", CUDA_LOCK, torch[0])
 
 
 def install_horovod() -> None:

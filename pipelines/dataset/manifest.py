@@ -2,12 +2,12 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from xxhash import xxh3_64
 
 from pipelines.config import InputError, digest_of
@@ -29,12 +29,17 @@ HISTOGRAM_EDGES: Final = {
 """What is counted of every image, and where a bin ends and the next begins: pixels, pixels, bytes."""
 
 
+_Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+_Path = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")]
+"""Below the folder that it is put behind: a manifest may come from anybody, and files that it names may be removed."""
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 class ParquetFile(_Record):
-    path: str
+    path: _Path
     """Below the version's folder: `train/part-00000.parquet`."""
     row_groups: tuple[int, ...]
     """Rows of each row group, in the file's order."""
@@ -91,7 +96,7 @@ class Manifest(_Record):
     """A dataset: its files, classes and statistics, and what it was made from."""
 
     format_version: Literal[3] = FORMAT_VERSION
-    version: str
+    version: _Name
     """Folder, beside the manifest, that the files lie in: `v-<digest of the work asked for>`."""
     digest: str
     """Of the content: equal digests are equal bytes in equal order."""

@@ -11,14 +11,24 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 PROGRESS_EVERY_S = 5.0
 
+ALONE = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.ui.enabled": "false"}
+"""Without a cluster. By itself Spark listens on the host's own address, and its pages, which ask nobody for a password,
+on all of them, whichever it is told."""
+
 
 def spark_session(name: str) -> SparkSession:
     """The session that spark-submit configured (local[*] without a master), able to import `pipelines` on executors."""
+    SparkContext._ensure_initialized()  # else SparkConf does not see what spark-submit was told
+    asked = SparkConf()
     builder = SparkSession.builder.appName(name)
+    if asked.get("spark.master", "local").startswith("local"):
+        for key, value in ALONE.items():
+            builder = builder.config(key, asked.get(key, value))
     builder = builder.config("spark.ui.showConsoleProgress", "false")  # progress_lines tells more
     builder = builder.config("spark.executorEnv.PYTHONWARNINGS", "ignore::FutureWarning")  # see pipelines/dataset
     spark = builder.getOrCreate()

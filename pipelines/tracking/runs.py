@@ -72,7 +72,14 @@ def trained_runs(settings: TrackingSettings, wanted: Sequence[str] = ()) -> list
     return sorted((_trained(run) for run in chosen), key=lambda run: run.name)
 
 
+def refuse_outside(name: str) -> None:
+    """Raises InputError if a run's name, which anybody who reaches the store can give, would lead out of a folder."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise InputError(f"the run {name!r} is called as no folder may be: name other runs=[…], or rename it in MLflow")
+
+
 def _trained(run: Run) -> TrainedRun:
+    refuse_outside(run.info.run_name)
     return TrainedRun(
         run.info.run_id,
         run.info.run_name,

@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from pipelines.config import InputError, TrackingSettings, without_secrets
 from pipelines.tracking.entries import Child, Entry, File, Metrics, Model, entry_from
 from pipelines.tracking.journal import lock, read_durable
-from pipelines.tracking.spool import Sent, begin_of, forget_file, journals, key_of, unsent
+from pipelines.tracking.spool import Sent, begin_of, forget_file, is_kept, journals, key_of, unsent
 from pipelines.tracking.store import StoreRun, connect, experiment_id, run_of
 from pipelines.tracking.tags import PARENT_TAG
 
@@ -120,6 +120,8 @@ class Sender:
             for entry in entries:
                 if isinstance(entry, Child):
                     self._note(replace(self._sent, awaited_parent=entry.parent))
+                elif isinstance(entry, File | Model) and not is_kept(self._folder, entry):
+                    self._refused(entry, f"{entry.path} is no file of this spool", by="Strata")
                 elif not isinstance(entry, Metrics) and not self._is_gone(entry):
                     run.send(entry)
         except MlflowException as error:
@@ -144,10 +146,10 @@ class Sender:
         assert self._client is not None, "it has just answered"
         return run_of(self._client, self._experiment, self._begin.spool, run.run_id) == run.run_id
 
-    def _refused(self, entry: Entry, why: str) -> None:
+    def _refused(self, entry: Entry, why: str, by: str = "MLflow") -> None:
         with (self._folder / "refused.jsonl").open("a") as file:
             file.write(json.dumps({"entry": entry.model_dump(), "why": why}) + "\n")
-        self._say(f"MLflow refuses an entry of {self._begin.name} ({entry.kind}), kept in {file.name}: {why}")
+        self._say(f"{by} refuses an entry of {self._begin.name} ({entry.kind}), kept in {file.name}: {why}")
 
     def _adopt(self, run: StoreRun) -> None:
         """Make the run a child of its parent, once the store has that one; look again for a twin of the run."""

@@ -201,9 +201,19 @@ def history(found: Iterable[Entry], keys: Iterable[str]) -> dict[str, dict[int, 
     return curves
 
 
+def is_kept(folder: Path, entry: File | Model) -> bool:
+    """Whether all that the entry names is what `keep` makes, or is gone: a spool may come from somebody else, and must
+    not have files sent, or removed, that lie anywhere."""
+    kept = folder / entry.path
+    found = [kept, *kept.rglob("*")]
+    home = (folder / FILES).resolve()
+    return kept.parent.resolve().parent == home and not any(path.is_symlink() for path in found)
+
+
 def forget_file(folder: Path, entry: File | Model) -> None:
     """Of an entry that the store has."""
-    shutil.rmtree((folder / entry.path).parent, ignore_errors=True)
+    if is_kept(folder, entry):
+        shutil.rmtree((folder / entry.path).parent, ignore_errors=True)
 
 
 def _link_or_copy(source: str, target: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import IO, Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import torch
 
@@ -69,6 +69,8 @@ class Checkpoint:
         """Raises InputError that names the checkpoint if it is damaged. Runs no code that it may contain."""
         try:
             with ZipFile(io.BytesIO(content)) as members:  # torch itself does not look at their checksums
+                if any(member.compress_type != ZIP_STORED for member in members.infolist()):
+                    raise BadZipFile("it is packed, and could be of any size; torch packs nothing")
                 if damaged := members.testzip():
                     raise BadZipFile(f"the checksum of {damaged} differs")
             return Checkpoint(**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))

@@ -21,17 +21,17 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "SPARK_LOCAL_IP": "127.0.0.1"}
 
 
-def start(*command: object) -> subprocess.Popen[str]:
+def start(*command: object, folder: Path = REPOSITORY) -> subprocess.Popen[str]:
     """The command in the background, its output on one pipe."""
     words = [str(word) for word in command]
     return subprocess.Popen(
-        words, cwd=REPOSITORY, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        words, cwd=folder, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
 
 
-def call(*command: object, status: int = 0) -> str:
+def call(*command: object, status: int = 0, folder: Path = REPOSITORY) -> str:
     """All that the command prints; an AssertionError with it if it ends with another status."""
-    process = start(*command)
+    process = start(*command, folder=folder)
     try:
         printed, _ = process.communicate(timeout=TIMEOUT_S)
     finally:

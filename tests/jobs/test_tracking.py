@@ -48,6 +48,7 @@ def steps_of(client, run, key):
     return Counter(point.step for point in client.get_metric_history(run.info.run_id, key))
 
 
+@pytest.mark.attack
 def test_a_killed_training_without_mlflow_is_whole_there_after_a_second_one_and_sync(
     place, server, bucket, monkeypatch
 ):

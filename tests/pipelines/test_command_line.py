@@ -191,9 +191,9 @@ def test_help_explains_every_setting(settings_type):
 
 
 def _leaves_without_text(settings_type):
-    from pipelines.command_line import _leaves
+    from pipelines.command_line import leaves
 
-    return [(key, field) for key, field in _leaves(settings_type) if not field.description]
+    return [(key, field) for key, field in leaves(settings_type) if not field.description]
 
 
 def test_training_identity_ignores_where_and_how_fast_but_not_what():
@@ -275,3 +275,18 @@ def test_several_files_are_several_settings_with_the_same_overrides(conf):
     assert parse_each(TrainSettings, [conf]) == [parse(TrainSettings, [conf])]
     with pytest.raises(InputError, match="no configuration file"):
         parse_each(TrainSettings, ["seed=4"])
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize(
+    "tag", ["!!python/object/apply:pathlib.Path.touch", "!!python/name:os.system", "!!python/module:os"]
+)
+def test_no_setting_runs_code(tmp_path, tag):
+    path = tmp_path / "some.yaml"
+    path.write_text(f"seed: {tag} [{tmp_path / 'sprung'}]\n")
+    with pytest.raises(InputError, match="not readable as YAML"):
+        parse(TrainSettings, [str(path)])
+    path.write_text("dataset: data\nmodel: {name: lenet5}\n")
+    with pytest.raises(InputError, match="is not readable as a YAML value"):
+        parse(TrainSettings, [str(path), f"seed={tag} [{tmp_path / 'sprung'}]"])
+    assert not (tmp_path / "sprung").exists()

@@ -4,6 +4,7 @@ from pipelines.config import InputError, TrainSettings, without_secrets
 from pipelines.dataset.storage import Location
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -14,6 +15,21 @@ from pipelines.dataset.storage import Location
         ("s3://b?endpoint_override=http%3A%2F%2Fk%3Asecret%40h", "s3://b?endpoint_override=http%3A%2F%2Fk:***%40h"),
         ("request to http://u:p@h:1/api failed", "request to http://u:***@h:1/api failed"),
         ("postgresql://me:a/b:c@host/db", "postgresql://me:***@host/db"),
+        ("https://me%40firm.com:secret@host/x", "https://me%40firm.com:***@host/x"),
+        ("http://me:sec@ret@host/x", "http://me:***@host/x"),
+        ("http://me:sec'ret@host/x", "http://me:***@host/x"),
+        (
+            "s3://b?endpoint_override=http%3A%2F%2Fk%3Ase%40cret%40h&x=1",
+            "s3://b?endpoint_override=http%3A%2F%2Fk:***%40h&x=1",
+        ),
+        (
+            "mssql+pyodbc:///?odbc_connect=UID%3Dme%3BPWD%3Dsecret%3B",
+            "mssql+pyodbc:///?odbc_connect=UID%3Dme%3BPWD%3D***%3B",
+        ),
+        ("host=h user=me password=secret dbname=x", "host=h user=me password=*** dbname=x"),
+        ('{"user": "me", "password": "secret"}', '{"user": "me", "password": "***"}'),
+        ("Authorization: Bearer abc.def-ghi", "Authorization: Bearer ***"),
+        ("a basic network, its key = 3 and sigma=0.5", "a basic network, its key = 3 and sigma=0.5"),
         ("http://host:5000/api?page=2", "http://host:5000/api?page=2"),
         ("sqlite:///work/mlflow.db", "sqlite:///work/mlflow.db"),
         ("hdfs://me@host:9000/data", "hdfs://me@host:9000/data"),

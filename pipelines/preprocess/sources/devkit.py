@@ -18,6 +18,7 @@ from pipelines.preprocess.sources.imagenet import Synset, Synsets, ValLabels
 
 ARCHIVE = "ILSVRC2012_devkit_t12.tar.gz"
 FOLDER = "ILSVRC2012_devkit_t12"
+_MOST_BYTES = 64 << 20
 _META = "data/meta.mat"
 _TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
 
@@ -43,9 +44,12 @@ def read_devkit(place: Location) -> Devkit:
 
 
 def _in_archive(archive: Location) -> tuple[bytes, bytes]:
-    """meta.mat and the ground truth; the archive's 2.5 MB fit in memory."""
+    """meta.mat and the ground truth; the archive's 2.5 MB fit in memory, and so does what they may unpack to."""
     try:
-        unpacked = gzip.decompress(archive.read_bytes())  # whole, so that its checksum is checked
+        with gzip.GzipFile(fileobj=io.BytesIO(archive.read_bytes())) as packed:
+            unpacked = packed.read(_MOST_BYTES + 1)  # to its end, so that its checksum is checked
+        if len(unpacked) > _MOST_BYTES:
+            raise tarfile.ReadError(f"it unpacks to more than {_MOST_BYTES} bytes")
         with tarfile.open(fileobj=io.BytesIO(unpacked)) as tar:
             return _content(tar, _META, archive), _content(tar, _TRUTH, archive)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:

@@ -44,6 +44,7 @@ def test_an_interrupted_write_leaves_the_manifest_before(digits, tmp_path, monke
     assert read_manifest(tmp_path) == digits.manifest
 
 
+@pytest.mark.attack
 def test_damage_to_any_file_is_found(digits, tmp_path):
     copy = replace(digits, root=shutil.copytree(digits.root, tmp_path / "copy"))
     assert find_damage(copy.manifest, copy.root) == {}
@@ -55,3 +56,18 @@ def test_damage_to_any_file_is_found(digits, tmp_path):
     assert find_damage(copy.manifest, copy.root) == {name: f"{path} was altered"}
     path.unlink()
     assert find_damage(copy.manifest, copy.root) == {name: f"{path} is missing"}
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize(
+    "name", ["../outside", "/etc/passwd", "train/../../outside", "train/./x", "train//x", "..", ""]
+)
+def test_a_manifest_names_no_file_outside_of_its_dataset(digits, tmp_path, name):
+    tree = json.loads((digits.root / FILE_NAME).read_text())
+    for place in (tree["splits"]["val"]["files"][0], tree):
+        kept = dict(place)
+        place["path" if "path" in place else "version"] = name
+        (tmp_path / FILE_NAME).write_text(json.dumps(tree))
+        with pytest.raises(InputError, match=r"not a manifest of format 3 .*String should match"):
+            read_manifest(tmp_path)
+        place |= kept

@@ -21,6 +21,7 @@ from pipelines.images.augmentation import replay
 from pipelines.loading.decoding import PADDING_LABEL
 from pipelines.loading.loader import Loader
 from pipelines.loading.reader import RowGroupReader
+from tests.hostile import Hostile
 
 CROP = [{"kind": "random_crop", "size": 32, "padding": 3}]
 
@@ -242,6 +243,7 @@ def test_a_file_with_other_rows_than_the_manifest_says_is_refused(copied):
         list(make(copied).epoch(0))
 
 
+@pytest.mark.attack
 def test_an_altered_image_is_an_error_that_names_file_and_row_group(copied):
     path = _first_file(copied)
     content = bytearray(path.read_bytes())
@@ -293,16 +295,7 @@ def test_a_file_that_is_cut_off_while_it_is_read_is_an_error_that_names_it(copie
         list(batches)
 
 
-class Hostile:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, trap):
-        self.trap = trap
-
-    def __reduce__(self):
-        return (self.trap.touch, ())
-
-
+@pytest.mark.attack
 def test_a_hostile_common_metadata_is_not_unpickled(copied):
     trap = copied.root / "sprung"
     path = _first_file(copied).with_name("_common_metadata")
@@ -315,6 +308,7 @@ def test_a_hostile_common_metadata_is_not_unpickled(copied):
     assert trap.exists()  # the trap works
 
 
+@pytest.mark.attack
 def test_a_hostile_cache_entry_is_not_unpickled(copied, tmp_path):
     """Petastorm's disk cache pickles row groups into a folder; ours has none that anything could be planted in."""
     from petastorm.cache import NullCache

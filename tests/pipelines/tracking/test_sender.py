@@ -186,6 +186,20 @@ def test_an_entry_that_mlflow_refuses_is_kept_and_does_not_hold_up_those_behind_
     assert "MLflow refuses an entry of run (metrics)" in capsys.readouterr().out
 
 
+@pytest.mark.attack
+def test_a_planted_entry_about_a_file_elsewhere_is_kept_back_and_the_file_too(running, tmp_path, capsys):
+    (tmp_path / "precious").write_text("mine")
+    spool = begun(tmp_path, running.uri)
+    spool.append(File(path="../../../precious", folder="about"))
+    spool.append(Tags(values={"colour": "blue"}))
+    drain(spool, running.uri)
+    client, run_id = MlflowClient(running.uri), Sent.of(spool.folder).run_id
+    assert client.get_run(run_id).data.tags["colour"] == "blue"
+    assert client.list_artifacts(run_id) == []
+    assert "Strata refuses an entry of run (file)" in capsys.readouterr().out
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
 def test_a_run_that_was_deleted_is_made_anew_when_its_training_goes_on(running, tmp_path):
     spool = logged(tmp_path, running.uri)
     drain(spool, running.uri)

@@ -1,7 +1,7 @@
 import pytest
 
 from pipelines.tracking.entries import Begin, Child, File, Metrics, Parameters, Status, Tags
-from pipelines.tracking.spool import RESUMED, Sent, Spool, entries, forget_file, history, spools, unsent
+from pipelines.tracking.spool import RESUMED, Sent, Spool, entries, forget_file, history, is_kept, spools, unsent
 
 
 def begin(name="x"):
@@ -99,3 +99,29 @@ def test_infinities_and_what_is_not_a_number_come_back(spool):
     *_, last = entries(spool.folder)
     assert last.values["loss"] == float("inf")
     assert last.values["error"] != last.values["error"]
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../../../precious/file",
+        "files/../../../../precious/file",
+        "{outside}/file",
+        "files/link/file",
+        "files/a/link",
+        ".",
+    ],
+)
+def test_a_planted_spool_has_nothing_sent_or_removed_that_lies_elsewhere(tmp_path, spool, path):
+    outside = tmp_path / "precious"
+    outside.mkdir()
+    (outside / "file").write_text("mine")
+    (spool.folder / "files" / "a").mkdir(parents=True)
+    (spool.folder / "files" / "link").symlink_to(outside)
+    (spool.folder / "files" / "a" / "link").symlink_to(outside / "file")
+    entry = File(path=path.format(outside=outside), folder="")
+    assert not is_kept(spool.folder, entry)
+    forget_file(spool.folder, entry)
+    assert (outside / "file").read_text() == "mine"
+    assert spool.folder.exists()

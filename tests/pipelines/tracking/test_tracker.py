@@ -11,7 +11,7 @@ import models
 from models.classifier import Classifier
 from pipelines.config import InputError, TrackingSettings
 from pipelines.tracking.figures import learning_curves
-from pipelines.tracking.runs import trained_runs
+from pipelines.tracking.runs import refuse_outside, trained_runs
 from pipelines.tracking.store import connect
 from pipelines.tracking.tags import CHECKPOINT_TAG, KIND_TAG, PARENT_TAG
 from pipelines.tracking.tracker import MlflowTracker
@@ -151,3 +151,11 @@ def test_a_run_that_is_added_to_stays_finished(settings, client):
     with MlflowTracker.reopen(settings, tracker.run_id) as again:
         again.log_metrics({"eval_loss": 1.0}, step=0)
     assert client.get_run(tracker.run_id).info.status == "FINISHED"
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", ".."])
+def test_a_run_whose_name_leads_out_of_the_folder_of_its_pictures_is_refused(name):
+    with pytest.raises(InputError, match="is called as no folder may be"):
+        refuse_outside(name)
+    refuse_outside("lenet5-seed1..2/a")

@@ -6,6 +6,7 @@ import resource
 import signal
 import sys
 from contextlib import suppress
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch.optim import SGD
 from pipelines.config import InputError
 from pipelines.training.checkpoint import KEEP, Checkpoint, held, newest_first, newest_good, read_checkpoint, save
 from pipelines.training.workers import Solo
+from tests.hostile import Hostile
 
 
 def checkpoint(epoch=1, step=None, val_errors=None):
@@ -91,6 +93,7 @@ def test_no_checkpoint_is_empty(tmp_path):
     assert newest_good(tmp_path / "nothing here") == b""
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize("place", [0.1, 0.3, 0.5, 0.7, 0.9])
 def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path, place):
     path = save(checkpoint(1), tmp_path)
@@ -173,14 +176,7 @@ def _killed_before_line(line):
     sys.settrace(trace)
 
 
-class Hostile:
-    def __init__(self, trap):
-        self.trap = trap
-
-    def __reduce__(self):
-        return (self.trap.touch, ())
-
-
+@pytest.mark.attack
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_hostile_pickle_does_not_run(tmp_path):
     trap, path = tmp_path / "sprung", tmp_path / "epoch-0001.pt"
@@ -204,3 +200,15 @@ def test_a_folder_is_held_by_one_training_at_a_time(tmp_path):
         pass
     with held(tmp_path):
         pass
+
+
+@pytest.mark.attack
+def test_a_packed_checkpoint_that_could_be_of_any_size_is_not_unpacked(tmp_path):
+    good = save(checkpoint(), tmp_path)
+    with ZipFile(good) as members, ZipFile(tmp_path / "bomb.pt", "w", ZIP_DEFLATED) as bomb:
+        for name in members.namelist():
+            bomb.writestr(name, members.read(name))
+        bomb.writestr("archive/data/99", bytes(64 << 20))
+    assert (tmp_path / "bomb.pt").stat().st_size < 1 << 20
+    with pytest.raises(InputError, match=r"bomb\.pt: damaged, or not a checkpoint of ours: it is packed"):
+        read_checkpoint(tmp_path / "bomb.pt", Solo())

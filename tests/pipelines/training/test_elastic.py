@@ -1,10 +1,14 @@
+import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
 from itertools import repeat
 
 import pytest
 import torch
+from horovod.runner.common.util import codec
+from horovod.runner.elastic.rendezvous import create_rendezvous_handler
 from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
 
 from pipelines.config import ElasticSettings, InputError
@@ -13,6 +17,7 @@ from pipelines.training.elastic import FUTILE_RESETS, Elastic, all_there, check_
 from pipelines.training.recovery import WorkersChanged
 from pipelines.training.stopping import STATUS
 from pipelines.training.workers import Solo
+from tests.hostile import Hostile
 from tests.pipelines.training.test_loop import Batches, trainer
 
 
@@ -72,6 +77,7 @@ def test_resets_without_progress_come_to_an_end():
         recovery.reset("a reason")
 
 
+@pytest.mark.attack
 def test_a_network_that_others_reach_must_be_trusted_expressly(capsys):
     check_network(settings(), "127.0.0.1", [])
     check_network(settings(trusted_network=True), "10.0.0.5", ["10.0.0.5"])
@@ -179,3 +185,28 @@ def test_built_anew_after_workers_were_lost_and_joined_it_ends_with_the_weights_
     ours.fit()
     torch.testing.assert_close(ours.model.state_dict(), undisturbed.model.state_dict(), rtol=0, atol=0)
     torch.testing.assert_close(ours.average.state_dict(), undisturbed.average.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize(("handler", "runs"), [(RendezvousHandler, False), (create_rendezvous_handler(None), True)])
+def test_horovods_store_runs_what_it_is_sent_in_elastic_mode_and_in_no_other(tmp_path, handler, runs):
+    """Why elastic mode needs a word first: this is Horovod's own code, on loopback, and the pickle makes a file."""
+    trap = tmp_path / "sprung"
+    server = RendezvousHTTPServer(("127.0.0.1", 0), handler, verbose=False)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        for scope in ("worker_addresses", "global", "runfunc", "local_host", "cross_0"):
+            with contextlib.closing(HTTPConnection(*server.server_address, timeout=10)) as connection:
+                body = codec.dumps_base64(Hostile(trap), to_ascii=False)
+                connection.request("PUT", f"/{scope}/host:0", body)
+                with contextlib.suppress(ConnectionError, HTTPException):
+                    connection.getresponse().read()
+                connection.request("GET", f"/{scope}/host:0")
+                with contextlib.suppress(ConnectionError, HTTPException):
+                    connection.getresponse().read()
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert trap.exists() == runs

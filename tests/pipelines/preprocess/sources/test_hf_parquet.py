@@ -1,3 +1,4 @@
+import contextlib
 import pickle
 
 import pyarrow as pa
@@ -6,6 +7,7 @@ import pytest
 
 from pipelines.config import InputError, SourceSettings
 from pipelines.preprocess.sources import list_source
+from tests.hostile import Hostile
 from tests.pipelines.preprocess.sources.builders import HF_FILES, HfFile, contents, encoded_image, write_hf_parquet
 
 
@@ -134,3 +136,23 @@ def test_the_fingerprint_changes_with_labels_and_times(tmp_path):
     write_hf_parquet(tmp_path, [HF_FILES[0]._replace(labels=[2, 2, 2, 2, 2])])
     seen.add(listing(tmp_path).fingerprint)
     assert len(seen) == 3
+
+
+@pytest.mark.attack
+@pytest.mark.filterwarnings("ignore:pyarrow.PyExtensionType is deprecated", "ignore::RuntimeWarning")
+def test_a_pickle_in_the_schema_of_somebodys_parquet_is_not_unpickled(tmp_path):
+    """Arrow's extension types of Python were pickles that reading a file ran, up to pyarrow 14.0.0 (CVE-2023-47248)."""
+    write_hf_parquet(tmp_path, [HfFile("train-0.parquet", [0, 1], None)])
+    table, trap = pq.read_table(tmp_path / "train-0.parquet"), tmp_path / "sprung"
+    hostile = {
+        b"ARROW:extension:name": b"arrow.py_extension_type",
+        b"ARROW:extension:metadata": pickle.dumps(Hostile(trap)),
+    }
+    fields = [field.with_metadata(hostile) if field.name == "label" else field for field in table.schema]
+    pq.write_table(pa.table(table.columns, pa.schema(fields)), tmp_path / "train-0.parquet")
+    assert "extension" in str(pq.read_schema(tmp_path / "train-0.parquet").field("label"))
+    with contextlib.suppress(InputError):
+        contents(listing(tmp_path))
+    assert not trap.exists()
+    pickle.loads(pickle.dumps(Hostile(trap)))
+    assert trap.exists()  # the trap works

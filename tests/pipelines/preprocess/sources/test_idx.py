@@ -1,4 +1,7 @@
+import gzip
 import io
+import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -86,3 +89,20 @@ def test_too_few_class_names_are_refused(tmp_path):
 def test_a_folder_without_idx_files_is_named(tmp_path):
     with pytest.raises(InputError, match=f"{tmp_path}: neither train-images-idx3-ubyte nor"):
         listing(tmp_path)
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("images", [5, 1 << 31, 1 << 20])
+def test_a_gzip_bomb_costs_no_memory_and_is_named(tmp_path, images):
+    """Behind a header of few images, of more than there can be, of many that are not there."""
+    write_idx(tmp_path, suffix=".gz")
+    zeros = gzip.compress(bytes(16 << 20))
+    bomb = gzip.compress(struct.pack(">4I", 2051, images, 2, 2)) + 40 * zeros
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(bomb)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz: \d+ bytes, but its header|labels for the"):
+            listing(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 40 << 20
+    finally:
+        tracemalloc.stop()

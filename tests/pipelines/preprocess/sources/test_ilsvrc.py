@@ -1,4 +1,5 @@
 import gzip
+import tracemalloc
 
 import pytest
 
@@ -134,6 +135,7 @@ def test_a_wrong_class_folder_is_named(tmp_path):
         listing(tmp_path)
 
 
+@pytest.mark.attack
 def test_unsafe_members_are_rejects_and_clutter_is_passed_over(tmp_path):
     made = write_ilsvrc(tmp_path)
     images = imagenet_train(SYNSETS, 3)["n01440764"]
@@ -235,3 +237,16 @@ def test_check_md5_refuses_files_that_are_not_the_published_ones(tmp_path):
     write_ilsvrc(tmp_path)
     with pytest.raises(InputError, match=rf"{DEVKIT}: md5 is [0-9a-f]{{32}}, but fa75699e90414af021442c21a62c3abf was"):
         listing(tmp_path, check_md5=True)
+
+
+@pytest.mark.attack
+def test_a_devkit_that_is_a_gzip_bomb_costs_no_memory_and_is_named(tmp_path):
+    write_ilsvrc(tmp_path)
+    (tmp_path / DEVKIT).write_bytes(40 * gzip.compress(bytes(16 << 20)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"devkit_t12\.tar\.gz: not readable: it unpacks to more than"):
+            listing(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 200 << 20
+    finally:
+        tracemalloc.stop()

@@ -213,6 +213,7 @@ def test_an_announced_name_of_gigabytes_is_damage_and_not_read():
         list(members(read, "x.tar", 0, 4 << 30))
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize(
     ("name", "kind", "fault"),
     [

@@ -42,6 +42,7 @@ def test_links_that_stay_inside_are_followed(linked):
     assert not found.rejects
 
 
+@pytest.mark.attack
 def test_links_that_lead_out_are_rejects_unless_allowed(linked):
     (linked / "cat" / "file.png").symlink_to(linked.parent / "outside" / "1.png")
     (linked / "cat" / "folder").symlink_to("../../outside/below")
@@ -61,12 +62,14 @@ def test_a_class_folder_that_is_a_link_out_is_named_with_the_way_to_allow_it(lin
     assert {"cow/1.png", "cow/below/2.png"} <= {*keys(listing(linked, follow_links=True))}
 
 
+@pytest.mark.attack
 def test_a_folder_whose_name_begins_like_the_root_is_outside(linked):
     write_files(linked.parent, {"root2/1.png": b"x"})
     (linked / "cat" / "file.png").symlink_to("../../root2/1.png")
     assert rejects(listing(linked)) == [("cat/file.png", "unsafe_path")]
 
 
+@pytest.mark.attack
 def test_val_elsewhere_does_not_widen_what_links_may_reach(linked):
     val = linked.parent / "val images"
     write_imagefolder(val, CLASSES)

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import psutil
 import torch
 from pyspark.sql import SparkSession
 
@@ -47,14 +48,18 @@ _CLASSES = 1000
 _PACKAGES = ("pyspark", "torch", "pyarrow", "simplejpeg", "opencv-python-headless")
 
 
-class Rates(NamedTuple):
-    """Images a second of one round."""
+class Rate(NamedTuple):
+    images_per_s: float
+    images_per_cpu_s: float
+    """By the processor time of all processes, the JVM included; it hardly depends on what else the machine does."""
 
-    steady: float
+
+class Round(NamedTuple):
+    steady: Rate
     """The job's waves of files: without listing, the session's start or the model's loading."""
-    whole: float
+    whole: Rate
     """The whole call: with listing, checksums and publishing."""
-    bare: float
+    bare: Rate
 
 
 def main() -> None:
@@ -70,7 +75,7 @@ def main() -> None:
     _print_machine(asked.cores)
     if asked.rounds:
         print(f"{asked.network}, {asked.images:,} images, batches of {asked.batch}, {asked.rounds} rounds.\n")
-        _print_rates(_rates(asked))
+        _print_rates(_rounds(asked))
     if asked.memory:
         sizes = [int(size) for size in asked.memory.split(",")]
         _print_memory({size: apart(memory_cost, asked.originals, size, asked.cores) for size in sizes})
@@ -98,7 +103,7 @@ def logged(network: str, folder: Path) -> LoggedModel:
 # --- rates --------------------------------------------------------------------------------------
 
 
-def _rates(asked: argparse.Namespace) -> list[Rates]:
+def _rounds(asked: argparse.Namespace) -> list[Round]:
     with (
         tempfile.TemporaryDirectory(prefix="strata-benchmark-") as name,
         ProcessPoolExecutor(asked.cores, get_context("spawn")) as processes,
@@ -108,21 +113,21 @@ def _rates(asked: argparse.Namespace) -> list[Rates]:
         few = replicate(asked.originals, 2 * asked.batch * asked.cores, folder / "few")
         model = logged(asked.network, folder)
         spark = start_session(asked.cores)
-        rates = []
+        rounds = []
         for _ in range(asked.rounds):
             _job(spark, model, folder, "few", asked)
             steady, whole = _job(spark, model, folder, "all", asked)
             _bare(processes, model, few, asked.batch)
-            rates.append(Rates(steady, whole, _bare(processes, model, files, asked.batch)))
-            print(rates[-1], file=sys.stderr, flush=True)
+            rounds.append(Round(steady, whole, _bare(processes, model, files, asked.batch)))
+            print(rounds[-1], file=sys.stderr, flush=True)
         spark.stop()
-    return rates
+    return rounds
 
 
 def _job(
     spark: SparkSession, model: LoggedModel, folder: Path, source: str, asked: argparse.Namespace
-) -> tuple[float, float]:
-    """Images a second in steady state, and of the whole call."""
+) -> tuple[Rate, Rate]:
+    """In steady state, and of the whole call; the processor time is the whole call's."""
     tree = {
         "source": {"path": str(folder / source)},
         "model": "",
@@ -130,22 +135,27 @@ def _job(
         "batch": asked.batch,
         "max_reject_fraction": 0,
     }
-    start = time.perf_counter()
+    start, cpu_s = time.perf_counter(), _cpu_s()
     with redirect_stdout(sys.stderr):
         report = score(spark, ScoreSettings.model_validate(tree), model)
-    seconds = time.perf_counter() - start
+    seconds, per_cpu_s = time.perf_counter() - start, report.scored / (_cpu_s() - cpu_s)
     shutil.rmtree(folder / "scores")
-    return report.images_per_s, report.scored / seconds
+    return Rate(report.images_per_s, per_cpu_s), Rate(report.scored / seconds, per_cpu_s)
 
 
-def _bare(processes: Executor, model: LoggedModel, files: Sequence[str], batch: int) -> float:
-    """Images a second."""
+def _cpu_s() -> float:
+    """Processor time until now of this process and all below it, also of those that have ended."""
+    this = psutil.Process()
+    return sum(sum(process.cpu_times()[:4]) for process in [this, *this.children(recursive=True)])
+
+
+def _bare(processes: Executor, model: LoggedModel, files: Sequence[str], batch: int) -> Rate:
     batches = [files[start : start + batch] for start in range(0, len(files), batch)]
     work = partial(bare, Preparation(model.metadata, model.input_shape, is_stored=False), str(model.graph))
-    start = time.perf_counter()
+    start, cpu_s = time.perf_counter(), _cpu_s()
     shown = sum(processes.map(work, batches))
     assert shown == len(files), "none of them is a reject"
-    return shown / (time.perf_counter() - start)
+    return Rate(shown / (time.perf_counter() - start), shown / (_cpu_s() - cpu_s))
 
 
 def bare(prepare: Preparation, graph: str, files: Sequence[str]) -> int:
@@ -183,19 +193,31 @@ def _print_machine(cores: int) -> None:
     )
 
 
-def _print_rates(rates: Sequence[Rates]) -> None:
+def _print_rates(rounds: Sequence[Round]) -> None:
     names = {
         "steady": "jobs/score.py, its waves of files (steady state)",
         "whole": "jobs/score.py, the whole call",
         "bare": "the bare loop in processes (the limit)",
     }
-    print("| | images/s, median | min to max | of the limit |\n|---|---:|---:|---:|")
+    print("| | images/s, median | min to max | of the limit | images/CPU s | of the limit |")
+    print("|---|---:|---:|---:|---:|---:|")
     for field, name in names.items():
-        measured = [getattr(one, field) for one in rates]
-        ratios = [getattr(one, field) / one.bare for one in rates]
-        middle = f"{statistics.median(measured):.1f} | {min(measured):.1f} to {max(measured):.1f}"
-        print(f"| {name} | {middle} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |")
+        rates = [getattr(one, field).images_per_s for one in rounds]
+        per_cpu_s = statistics.median(getattr(one, field).images_per_cpu_s for one in rounds)
+        cells = [
+            name,
+            f"{statistics.median(rates):.1f}",
+            f"{min(rates):.1f} to {max(rates):.1f}",
+            _shares([getattr(one, field).images_per_s / one.bare.images_per_s for one in rounds]),
+            f"{per_cpu_s:.1f}",
+            _shares([getattr(one, field).images_per_cpu_s / one.bare.images_per_cpu_s for one in rounds]),
+        ]
+        print(f"| {' | '.join(cells)} |")
     print("\nTarget: steady state 0.9 of the limit or more, the median of the rounds' own ratios.")
+
+
+def _shares(ratios: Sequence[float]) -> str:
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def _print_memory(costs: dict[int, Cost]) -> None:

@@ -45,30 +45,36 @@ class Preparation:
     """The bytes are of a dataset, so they are already what the model's own dataset would hold of an image."""
 
     def __call__(self, raw: bytes) -> Image | Reject:
-        """An InputError if such images never fit the network."""
+        """uint8 (H, W, C), or (V, H, W, C) of several views; a reject if it is no image, or its size does not suit."""
+        pixels = self._stored(raw)
+        if isinstance(pixels, Reject):
+            return pixels
         try:
-            pixels = self._stored(raw)
-            if isinstance(pixels, Reject):
-                return pixels
             drawn = self._augmentation.draw(np.empty((1, 0)), np.array([pixels.shape[:2]]))
-        except DecodeError as error:
-            return Reject("decode_error", str(error))
         except UnfitError as error:
-            return Reject("too_small", str(error))
+            return self._unfit(pixels, str(error))
         shown = replay(pixels, drawn.of(0))
-        if shown.shape[-3:] != self.input_shape:
-            found, expected = (" x ".join(map(str, shape)) for shape in (shown.shape, self.input_shape))
-            raise InputError(f"an image becomes {found}, the model takes {expected}: give the images as raw files")
-        return shown
+        if shown.shape[-3:] == self.input_shape:
+            return shown
+        found, expected = (" x ".join(map(str, shape)) for shape in (shown.shape[-3:], self.input_shape))
+        return self._unfit(shown, f"it becomes {found}, the model takes {expected}")
+
+    def _unfit(self, image: Image, why: str) -> Reject:
+        height, width, _ = image.shape[-3:]
+        is_small = height < self.input_shape[0] or width < self.input_shape[1]
+        return Reject("too_small" if is_small else "too_large", why)
 
     @cached_property
     def _augmentation(self) -> Augmentation:
         return Augmentation(self.metadata.transforms)
 
     def _stored(self, raw: bytes) -> Image | Reject:
-        if self.is_stored:
+        if not self.is_stored:
+            return as_stored(raw, self.metadata.image)
+        try:
             return decode(raw, self.metadata.image.channels)
-        return as_stored(raw, self.metadata.image)
+        except DecodeError as error:
+            return Reject("decode_error", str(error))
 
 
 @dataclass(frozen=True)
@@ -123,12 +129,7 @@ class ScoreFiles:
 
     def _prepared(self, item: dict[str, Any]) -> Image | Reject:
         raw = read_item(self.read, item)
-        if isinstance(raw, Reject):
-            return raw
-        try:
-            return self.prepare(raw)
-        except InputError as error:
-            raise InputError(f"{self.root}/{item['file']}, image {item['key']}: {error}") from None
+        return raw if isinstance(raw, Reject) else self.prepare(raw)
 
 
 def scores_table(keys: Sequence[str], probabilities: Floats, class_names: pa.Array, top: int) -> pa.Table:

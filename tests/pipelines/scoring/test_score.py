@@ -278,12 +278,13 @@ def test_what_cannot_be_scored_is_said_before_anything_is_done(spark, folder, di
     assert not (tmp_path / "out").exists()
 
 
-def test_stored_images_that_do_not_suit_the_network_are_named(spark, dataset, tmp_path):
+def test_images_of_a_size_that_the_network_does_not_take_are_rejects(spark, dataset, tmp_path):
     whole = logged_model(tmp_path, metadata(transforms=()))
-    with pytest.raises(
-        InputError, match=r"image kind\d/\d\d\.\w+: an image becomes .* x 3, the model takes 32 x 32 x 3"
-    ):
+    message = r"24 of 24 images were rejected .*'too_large': 24.*it becomes \d+ x \d+ x 3, the model takes 32 x 32 x 3"
+    with pytest.raises(InputError, match=message):
         score(spark, settings(dataset[0], tmp_path / "out"), whole)
+    with pytest.raises(InputError, match=r"no image is usable: {'too_large': 24}"):
+        score(spark, settings(dataset[0], tmp_path / "out", max_reject_fraction=1), whole)
 
 
 def test_few_images_are_spread_over_tasks_and_many_make_no_small_files():

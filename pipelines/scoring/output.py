@@ -8,6 +8,7 @@ Until then all of it is in `.OUTPUT-DIGEST.unfinished` beside it, with a journal
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,5 +117,10 @@ class Output:
         """One by one, the report last: a job that is killed meanwhile goes on here."""
         skip = len(self.unfinished.path) + 1
         found = [str(info.path)[skip:] for info in self.unfinished.files(below=True)]
-        for name in sorted(found, key=lambda name: (name == _REPORT, name)):
+        for name in report_last(found):
             (self.unfinished / name).rename(self.target / name)
+
+
+def report_last(names: Iterable[str]) -> list[str]:
+    """Names of files below an output, in the order in which they may come into sight."""
+    return sorted(names, key=lambda name: (name == _REPORT, name))

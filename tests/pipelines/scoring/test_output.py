@@ -1,7 +1,7 @@
 import pytest
 
 from pipelines.config import InputError
-from pipelines.scoring.output import Output, Report
+from pipelines.scoring.output import Output, Report, report_last
 
 REPORT = Report(
     identity="0" * 64, model="m", source="s", scored=1, rejected={}, images_of_this_run=1, seconds=2.0, settings={}
@@ -46,13 +46,9 @@ def test_in_a_store_without_folders_a_job_that_was_killed_while_it_published_goe
     assert names(output.unfinished) == []
 
 
-def test_in_a_store_without_folders_the_report_comes_last(bucket, monkeypatch):
-    output = made(Output.of(str(bucket / "out"), REPORT.identity))
-    moved = []
-    rename = type(output.target).rename
-    monkeypatch.setattr(type(output.target), "rename", lambda self, to: (moved.append(to.name), rename(self, to)))
-    output.publish()
-    assert moved == ["part-00000.parquet", "report.json"]
+def test_where_files_come_into_sight_one_by_one_the_report_is_the_last():
+    names = ["report.json", "scores/part-00001.parquet", "rejects/part-00000.parquet", "scores/part-00000.parquet"]
+    assert report_last(names) == [*sorted(names[1:]), "report.json"]
 
 
 def test_other_scores_and_other_things_are_not_replaced(tmp_path):

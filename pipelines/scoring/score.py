@@ -7,9 +7,9 @@ from functools import partial
 
 from pyspark.sql import SparkSession
 
-from pipelines.config import InputError, ScoreOutputSettings, ScoreSettings, digest_of
+from pipelines.config import ImageSettings, InputError, ScoreOutputSettings, ScoreSettings, digest_of
 from pipelines.dataset.logged_model import LoggedModel, ModelMetadata
-from pipelines.dataset.manifest import sha256_of
+from pipelines.dataset.manifest import Manifest, sha256_of
 from pipelines.dataset.storage import Location
 from pipelines.images.augmentation import Augmentation
 from pipelines.images.steps import PrincipalComponents
@@ -36,7 +36,8 @@ def score(spark: SparkSession, settings: ScoreSettings, model: LoggedModel) -> R
     """
     _check_repeatable(model)
     images = find_images(settings.source)
-    _check_channels(images, model)
+    if images.dataset is not None:
+        _check_dataset(images.dataset, images.listing.description, model)
     graph_digest = sha256_of(model.graph)
     output = Output.of(settings.output.path, _identity(settings, model.metadata, graph_digest, images.listing))
     if (made := output.published()) is not None:
@@ -54,13 +55,18 @@ def _check_repeatable(model: LoggedModel) -> None:
         raise InputError(f"{model.uri}: its val_transforms draw at random, so no image has one answer")
 
 
-def _check_channels(images: Images, model: LoggedModel) -> None:
-    dataset, expected = images.dataset, model.input_shape[2]
-    if dataset is not None and dataset.channels != expected:
+def _check_dataset(dataset: Manifest, name: str, model: LoggedModel) -> None:
+    """Raise an InputError if the model cannot take its images; say so if it would have stored them otherwise."""
+    expected = model.input_shape[2]
+    if dataset.channels != expected:
         raise InputError(
-            f"{images.listing.description} has images of {dataset.channels} channels, {model.uri} takes {expected}: "
-            "give the raw images as source.path"
+            f"{name} has images of {dataset.channels} channels, {model.uri} takes {expected}: give the raw images as "
+            "source.path"
         )
+    stored = ImageSettings.model_validate(dataset.configuration["image"]).flat()
+    own = model.metadata.image.flat()
+    if differ := [f"image.{key} = {stored[key]}, not {own[key]}" for key in own if stored[key] != own[key]]:
+        print(f"note: {name} is stored otherwise than what {model.uri} was trained on: {', '.join(differ)}", flush=True)
 
 
 def _identity(settings: ScoreSettings, metadata: ModelMetadata, graph_digest: str, listing: Listing) -> str:
@@ -107,7 +113,6 @@ def _score(
     start = time.monotonic()
     records = Waves(spark, journal, check, settings.output.files_per_wave).write(files, writer)
     seconds = time.monotonic() - start
-    check(records)
     rejects = _rejects(records, listing)
     write_rejects(rejects, output.unfinished)
     if len(rejects) == total:

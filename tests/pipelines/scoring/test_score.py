@@ -129,15 +129,24 @@ def test_ten_crops_are_averaged_as_evaluation_averages_them(spark, folder, datas
         assert_the_same(found[key], probabilities)
 
 
-def test_a_split_of_a_dataset_is_scored_as_it_is_stored(spark, dataset, model, tmp_path):
+def test_a_split_of_a_dataset_is_scored_as_it_is_stored(spark, dataset, model, tmp_path, capsys):
     root, manifest = dataset
     score(spark, settings(root, tmp_path / "out"), model)
     found, expected = scores(tmp_path / "out"), evaluated(root, manifest, classifier())
     assert found.keys() == expected.keys()
     for key, probabilities in expected.items():
         assert_the_same(found[key], probabilities)
+    assert "note:" not in capsys.readouterr().out
     report = score(spark, settings(root, tmp_path / "train", source={"path": str(root), "split": "train"}), model)
     assert report.scored == 16
+
+
+def test_a_dataset_that_is_stored_otherwise_than_the_models_own_is_scored_with_a_note(spark, dataset, tmp_path, capsys):
+    other = logged_model(tmp_path, metadata(image=IMAGE.model_copy(update={"size": 48})))
+    assert score(spark, settings(dataset[0], tmp_path / "out"), other).scored == 24
+    assert (
+        "stored otherwise than what models:/some/1 was trained on: image.size = 40, not 48" in capsys.readouterr().out
+    )
 
 
 def test_tars_are_scored_in_place(spark, folder, model, tmp_path):

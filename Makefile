@@ -1,5 +1,5 @@
 # Every recipe is what one would type after `. .venv/bin/activate`.
-# PYTHON= chooses the CPython (3.10 to 3.12) of .venv, PORT= the dashboard's port.
+# PYTHON= chooses the CPython (3.10 to 3.12) of .venv, PORT= the dashboard's port, WITH= a further package for dist.
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
@@ -64,8 +64,8 @@ dashboard: $(READY) ## runs, metrics and models in the browser
 	mlflow server --host 127.0.0.1 --port $(PORT) --workers 1 \
 		--backend-store-uri sqlite:///work/mlflow.db --artifacts-destination work/artifacts
 
-dist: $(READY) ## what a cluster's executors need and do not have, as one archive: dist/
-	python setup/dist.py
+dist: $(READY) ## what a cluster's executors need and do not have, as one archive: dist/ (WITH=torch: for scoring)
+	python setup/dist.py dist $(WITH)
 
 audit: $(READY) ## the locked packages against PyPI's advisories; setup/audit.yaml has the accepted ones
 	python setup/audit.py

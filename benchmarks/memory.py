@@ -38,10 +38,10 @@ class Cost(NamedTuple):
     """Largest RSS of one of Spark's Python workers."""
 
 
-class _PeakRss:
+class PeakRss:
     """The largest RSS, while the block runs, of this process and of any of Spark's Python workers below it."""
 
-    def __enter__(self) -> "_PeakRss":
+    def __enter__(self) -> "PeakRss":
         self.driver_bytes = self.worker_bytes = 0
         self._start, self.seconds = time.perf_counter(), 0.0
         self._ended = threading.Event()
@@ -86,7 +86,7 @@ def job_cost(images: Path, count: int, cores: int) -> Cost:
         tempfile.tempdir = folder  # a spawned process ends without removing what the session leaves
         source, output = Path(folder, "source"), Path(folder, "output")
         replicate(images, count, source)
-        with _PeakRss() as peak:
+        with PeakRss() as peak:
             spark = start_session(cores)
             run_job(spark, settings_for(source, output))
         spark.stop()
@@ -98,7 +98,7 @@ def listing_cost(count: int) -> Cost:
     with tempfile.TemporaryDirectory(prefix="strata-benchmark-") as folder, redirect_stdout(sys.stderr):
         _write_ilsvrc(Path(folder), count)
         settings = settings_for(Path(folder), Path(folder))
-        with _PeakRss() as peak:
+        with PeakRss() as peak:
             listing = list_ilsvrc(SourceSettings(kind="ilsvrc", path=folder))
             train = assign(listing, settings)["train"]
             for task in cut("train/part", train, (0,), settings.output.rows_per_file):

@@ -15,6 +15,7 @@ from pipelines.config import (
     TrainSettings,
     without_secrets,
 )
+from pipelines.dataset.logged_model import ModelMetadata, metadata_of
 from pipelines.dataset.lookup import stored_images
 from pipelines.dataset.manifest import Manifest, read_manifest
 from pipelines.dataset.overlap import check_unseen
@@ -29,7 +30,7 @@ from pipelines.preprocess.session import spark_session
 from pipelines.tracking.registry import register_ensemble
 from pipelines.tracking.runs import KIND_TAG, TrainedRun, trained_runs
 from pipelines.tracking.tracker import MlflowTracker
-from pipelines.training.checkpoint import read_checkpoint
+from pipelines.training.checkpoint import Checkpoint, read_checkpoint
 from pipelines.training.classifier import restore_classifier
 from pipelines.training.workers import Solo
 
@@ -158,19 +159,32 @@ def register(
     if len(sizes) > 1:
         return f"none: the members see images of different sizes, {', '.join(f'{h} x {w}' for h, w in sizes)}"
     manifests = [read_manifest(member.dataset) for member in runs]
+    metadata = common_metadata(checkpoints, manifests)
+    if metadata is None:
+        return "none: the members see an image in different ways: image settings or val_transforms of theirs differ"
     networks = [
         restore_classifier(checkpoint, manifest, member.name, protocol.endswith(EMA_SUFFIX))
         for checkpoint, manifest, member in zip(checkpoints, manifests, runs, strict=True)
     ]
-    transforms = TrainSettings.model_validate(checkpoints[0].about["settings"]).loader.val_transforms
-    loading = LoaderSettings(global_batch=2, lanes=1, val_transforms=transforms)
+    loading = LoaderSettings(global_batch=2, lanes=1, val_transforms=metadata.transforms)
     examples = Loader(runs[0].dataset, manifests[0], "val", loading).examples(2)
     model = Ensemble(networks, found.weights.tolist(), settings.combine == "logits")
     made = register_ensemble(
-        settings.tracking, run_id, settings.name, model, examples, found.evaluation.top1_error, dataset_digest
+        settings.tracking, run_id, settings.name, model, examples, metadata, found.evaluation.top1_error, dataset_digest
     )
     champion = "@champion" if made.is_champion else f" version {made.version}; the champion errs less"
     return f"models:/{made.name}{champion}"
+
+
+def common_metadata(checkpoints: Sequence[Checkpoint], manifests: Sequence[Manifest]) -> ModelMetadata | None:
+    """What to log with a model of all members; None if one image becomes different inputs for them."""
+    settings = [TrainSettings.model_validate(checkpoint.about["settings"]) for checkpoint in checkpoints]
+    first, *others = (
+        metadata_of(manifest, one.loader.val_transforms, "probabilities")
+        for one, manifest in zip(settings, manifests, strict=True)
+    )
+    same = all((other.image, other.transforms) == (first.image, first.transforms) for other in others)
+    return first if same else None
 
 
 def table(runs: Sequence[TrainedRun], found: Study, name: str) -> str:

@@ -11,6 +11,7 @@ import yaml
 from pipelines.assembly import TRACE, make_loaders, make_trainer
 from pipelines.command_line import run_each
 from pipelines.config import InputError, TrainSettings, digest_of
+from pipelines.dataset.logged_model import metadata_of
 from pipelines.dataset.manifest import Manifest
 from pipelines.loading.loader import Loader
 from pipelines.summary.inputs import Input
@@ -137,7 +138,8 @@ def log_result(
         best = [checkpoint.with_name(f"epoch-{epoch:04d}.pt") for epoch in saved.best_epochs(settings.keep_best)]
         for path in {checkpoint, *filter(Path.exists, best)}:
             tracker.log_file(path, "checkpoints")
-    tracker.log_model(restore_classifier(saved, manifest, settings.run_name()), val.examples(2))
+    metadata = metadata_of(manifest, settings.loader.val_transforms, "logits")
+    tracker.log_model(restore_classifier(saved, manifest, settings.run_name()), val.examples(2), metadata)
 
 
 def hosts_of(workers: Workers, device: torch.device) -> list[Host]:

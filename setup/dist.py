@@ -1,8 +1,9 @@
 """What executors of a Spark cluster need and may lack: the packages that preprocessing imports there, in one archive.
 
-Run by `make dist` with .venv's Python. It packs what is installed, so it needs no network, and executors get the very
-versions of the driver: a dataset's digest depends on its encoders. Our own code is not in it, since a job ships that
-itself (pipelines/preprocess/session.py); nor are Python and Spark, which every machine of a cluster has.
+Run by `make dist` with .venv's Python; `make dist WITH=torch` packs torch, too, which only scoring needs there. It
+packs what is installed, so it needs no network, and executors get the very versions of the driver: a dataset's digest
+depends on its encoders. Our own code is not in it, since a job ships that itself (pipelines/preprocess/session.py); nor
+are Python and Spark, which every machine of a cluster has.
 """
 
 import gzip
@@ -96,4 +97,4 @@ def main(folder: Path, names: Iterable[str] = IMPORTED) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / "dist")
+    main(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / "dist", (*IMPORTED, *sys.argv[2:]))

@@ -17,6 +17,7 @@ from pipelines.config.preprocess import (
     SourceSettings,
 )
 from pipelines.config.protocol import ProtocolSettings
+from pipelines.config.score import ScoreOutputSettings, ScoreSettings, ScoreSourceSettings
 from pipelines.config.secrets import without_secrets
 from pipelines.config.summarize import SummarizeSettings
 from pipelines.config.sync import SyncSettings
@@ -75,6 +76,9 @@ __all__ = [
     "Resize",
     "ScaleJitter",
     "ScheduleSettings",
+    "ScoreOutputSettings",
+    "ScoreSettings",
+    "ScoreSourceSettings",
     "Settings",
     "SourceKind",
     "SourceSettings",

@@ -43,3 +43,20 @@ PREDICTIONS = pa.schema(
 
 `label_rank`: other classes that scored at least as high as the label, before the probabilities were rounded.
 """
+
+_SCORE = [
+    pa.field(LABEL, pa.int32(), nullable=False),
+    pa.field("class_name", pa.string(), nullable=False),
+    pa.field("probability", pa.float32(), nullable=False),
+]
+SCORES = pa.schema(
+    [
+        pa.field(KEY, pa.string(), nullable=False),
+        *_SCORE,
+        pa.field("top", pa.list_(pa.struct(_SCORE)), nullable=False),
+    ]
+)
+"""A row is what a model says of one new image: the most probable class, and a list of those that come first.
+
+`label` is a class's number in the model's class table.
+"""

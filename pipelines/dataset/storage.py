@@ -83,6 +83,11 @@ class Location:
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
     @property
+    def has_folders(self) -> bool:
+        """Whether its store knows folders, which S3 and Google's do not: there a name merely begins like others."""
+        return self.is_local or isinstance(self.filesystem, fs.HadoopFileSystem)
+
+    @property
     def size_bytes(self) -> int | None:
         """Of a file; None if there is no file of this name."""
         with self._named():
@@ -166,6 +171,13 @@ class Location:
             if self.size_bytes is not None:
                 self.filesystem.delete_file(self.path)  # HDFS renames onto nothing that exists
             self.filesystem.move(target, self.path)
+
+    def rename(self, target: "Location") -> None:
+        """To a name of the same store that nothing has; a folder at once, where the store `has_folders`."""
+        with self._named():
+            self.filesystem.move(self.path, target.path)
+        if self.is_local:
+            sync(Path(target.path).parent)
 
     def remove(self) -> None:
         """The file or folder and all below it; nothing happens if there is none."""

@@ -82,6 +82,20 @@ def process(raw: bytes, settings: ImageSettings) -> Stored | Reject:
     return store(resize(decoded.pixels, *target_size(decoded.height, decoded.width, settings)), decoded, settings)
 
 
+def as_stored(raw: bytes, settings: ImageSettings) -> Image | Reject:
+    """The pixels that decoding gives once `process` has stored the image, after whatever a lossy encoding does."""
+    try:
+        decoded = read_image(raw, settings)
+    except ImageError as error:
+        return Reject(error.reason, str(error))
+    if decoded.keeps_bytes:
+        return decoded.pixels
+    pixels = resize(decoded.pixels, *target_size(decoded.height, decoded.width, settings))
+    if settings.format == "png":
+        return pixels
+    return decode(encode(pixels, settings.format, settings.quality), settings.channels)
+
+
 def read_image(raw: bytes, settings: ImageSettings, whole: bool = False) -> Decoded:
     """Decode after checking the header. Raises ImageError.
 

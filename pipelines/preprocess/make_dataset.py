@@ -1,17 +1,13 @@
 """The whole of preprocessing: a source to a published dataset."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from petastorm.etl.dataset_metadata import materialize_dataset
 from pyspark.sql import SparkSession
 
 from pipelines.config import InputError, PreprocessSettings, digest_of
-from pipelines.dataset import columns
 from pipelines.dataset.manifest import (
     FILE_NAME,
     FORMAT_VERSION,
@@ -27,7 +23,7 @@ from pipelines.dataset.petastorm_files import petastorm_files
 from pipelines.dataset.storage import Location
 from pipelines.dataset.unischema import unischema
 from pipelines.images.steps import PrincipalComponents
-from pipelines.preprocess.records import FileRecord, Journal, rejects_of
+from pipelines.preprocess.records import FileRecord, Journal, reasons, rejects_of, told, write_rejects
 from pipelines.preprocess.report import draw_report
 from pipelines.preprocess.shuffle import assign
 from pipelines.preprocess.sources import list_source
@@ -58,7 +54,7 @@ def make_dataset(spark: SparkSession, settings: PreprocessSettings, log: LogRepo
     folder = root / version
     records = _write(spark, settings, listing, folder)
     rejects = _rejects(records, listing)
-    _write_rejects(rejects, folder)
+    write_rejects(rejects, folder)
     manifest = _manifest(settings, listing, version, records, rejects)
     draw_report(manifest, folder, rejects)
     if log:
@@ -169,38 +165,23 @@ def _rejects(records: Sequence[FileRecord], listing: Listing) -> list[dict[str, 
     return [reject._asdict() for reject in listing.rejects] + list(unique.values())
 
 
-def _write_rejects(rejects: Sequence[dict[str, str]], folder: Location) -> None:
-    if rejects:
-        with (folder / "rejects" / "part-00000.parquet").writing() as temporary:
-            pq.write_table(pa.Table.from_pylist(rejects, columns.REJECTS), str(temporary))
-
-
-def _reasons(rejects: Sequence[dict[str, str]]) -> dict[str, int]:
-    return dict(sorted(Counter(reject["reason"] for reject in rejects).items()))
-
-
-def _told(rejects: Sequence[dict[str, str]], folder: Location) -> str:
-    first = f"; the first is {rejects[0]['uri']}: {rejects[0]['detail']}" if rejects else ""
-    return f"{_reasons(rejects)}{first}; each is listed in {folder / 'rejects'}"
-
-
 def _refuse_rejects(
     records: Sequence[FileRecord], listing: Listing, images: int, settings: PreprocessSettings, folder: Location
 ) -> None:
     rejects = _rejects(records, listing)
     if len(rejects) > settings.max_reject_fraction * images:
-        _write_rejects(rejects, folder)
+        write_rejects(rejects, folder)
         raise InputError(
             f"{len(rejects)} of {images} images were rejected so far, more than max_reject_fraction = "
-            f"{settings.max_reject_fraction} allows: {_told(rejects, folder)}. Nothing was published"
+            f"{settings.max_reject_fraction} allows: {told(rejects, folder)}. Nothing was published"
         )
 
 
 def _refuse_empty(records: Sequence[FileRecord], listing: Listing, folder: Location) -> None:
     if not any(record.row_groups for record in _of(records, "train")):
         rejects = _rejects(records, listing)
-        _write_rejects(rejects, folder)
-        raise InputError(f"no training image is usable: {_told(rejects, folder)}")
+        write_rejects(rejects, folder)
+        raise InputError(f"no training image is usable: {told(rejects, folder)}")
 
 
 # --- the manifest -------------------------------------------------------------------------------
@@ -218,7 +199,7 @@ def _manifest(
         version=version,
         digest=content_digest(splits),
         splits=splits,
-        rejects=_reasons(rejects),
+        rejects=reasons(rejects),
         classes=listing.classes,
         channels=settings.image.channels,
         image_format=settings.image.format,

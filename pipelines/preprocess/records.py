@@ -1,13 +1,17 @@
 """What a task tells the driver of one file it wrote, and the journal that keeps it: a rerun goes on from there."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow.fs import FileInfo
 
+from pipelines.dataset import columns
 from pipelines.dataset.manifest import HISTOGRAM_EDGES, ParquetFile
 from pipelines.dataset.storage import Location
 from pipelines.preprocess.image import Reject, Stored
@@ -100,6 +104,24 @@ class Journal:
         number = len(self._waves())
         lines = [self._made_with, *(record.to_json() for record in records)]
         (self._folder / f"wave-{number:05d}.jsonl").write_bytes("\n".join(lines).encode())
+
+
+def reasons(rejects: Iterable[dict[str, str]]) -> dict[str, int]:
+    """Rejects by reason."""
+    return dict(sorted(Counter(reject["reason"] for reject in rejects).items()))
+
+
+def write_rejects(rejects: Sequence[dict[str, str]], folder: Location) -> None:
+    """Each as a row of columns.REJECTS, below the folder; no file if there are none."""
+    if rejects:
+        with (folder / "rejects" / "part-00000.parquet").writing() as temporary:
+            pq.write_table(pa.Table.from_pylist(rejects, columns.REJECTS), str(temporary))
+
+
+def told(rejects: Sequence[dict[str, str]], folder: Location) -> str:
+    """Counts, the first, and where `write_rejects` put all."""
+    first = f"; the first is {rejects[0]['uri']}: {rejects[0]['detail']}" if rejects else ""
+    return f"{reasons(rejects)}{first}; each is listed in {folder / 'rejects'}"
 
 
 def rejects_of(records: Iterable[FileRecord]) -> list[dict[str, str]]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 from pyspark import Broadcast
@@ -11,9 +11,10 @@ from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 
 from pipelines.config import InputError
+from pipelines.dataset.storage import Location
 from pipelines.preprocess.records import FileRecord, Journal
 from pipelines.preprocess.session import Progress, progress_lines
-from pipelines.preprocess.write import WriteFiles, pack, unpack
+from pipelines.preprocess.write import pack, unpack
 
 ATTEMPTS = 3
 """How often a file is tried whose source or target could not be read or written."""
@@ -21,6 +22,17 @@ ATTEMPTS = 3
 
 RECORD_DDL = "record string"
 """Spark's schema of what a task tells: a FileRecord as JSON."""
+
+
+class WritesFiles(Protocol):
+    """Travels to executors, so an instance must pickle."""
+
+    @property
+    def folder(self) -> Location:
+        """Which every executor can write to."""
+
+    def write_file(self, path: str, numbers: Sequence[int], items: pa.Table) -> FileRecord:
+        """The file of these variants of these items, whole and durable, or what kept it from being written."""
 
 
 class FileTask(NamedTuple):
@@ -55,7 +67,7 @@ class Waves:
     """Called with all records so far whenever a wave is committed; may raise."""
     files_per_wave: int | None
 
-    def write(self, tasks: Sequence[FileTask], writer: WriteFiles) -> list[FileRecord]:
+    def write(self, tasks: Sequence[FileTask], writer: WritesFiles) -> list[FileRecord]:
         """The records of all tasks, by path; files that earlier waves committed are not written again.
 
         Raises InputError if a file cannot be written; what was written stays, and the same call goes on after it.
@@ -74,7 +86,7 @@ class Waves:
                 self.check(list(done.values()))
         return [done[path] for path in sorted(done)]
 
-    def _wave(self, tasks: Sequence[FileTask], writer: WriteFiles, progress: Progress) -> list[FileRecord]:
+    def _wave(self, tasks: Sequence[FileTask], writer: WritesFiles, progress: Progress) -> list[FileRecord]:
         written: list[FileRecord] = []
         failed: list[FileRecord] = []
         waiting = list(tasks)
@@ -93,7 +105,7 @@ class Waves:
             raise InputError(_explanation(failed, writer))
         return written
 
-    def _run(self, tasks: Sequence[FileTask], writer: WriteFiles) -> list[FileRecord]:
+    def _run(self, tasks: Sequence[FileTask], writer: WritesFiles) -> list[FileRecord]:
         # A broadcast, not a DataFrame of the listings: that would pass through a second Python worker for every task.
         packed = self.spark.sparkContext.broadcast([(task.path, task.variants, pack(task.items)) for task in tasks])
         numbers = self.spark.range(0, len(tasks), 1, len(tasks))
@@ -101,8 +113,9 @@ class Waves:
             rows = numbers.mapInArrow(_RunTasks(writer, packed), RECORD_DDL).collect()
         except PythonException as error:
             if missing := re.search(r"ModuleNotFoundError: No module named '([^']+)'", str(error)):
+                make = f"make dist{' WITH=torch' if missing[1] == 'torch' else ''}"
                 raise InputError(
-                    f"the executors' Python has no package {missing[1]}: `make dist` packs what they need and prints "
+                    f"the executors' Python has no package {missing[1]}: `{make}` packs what they need and prints "
                     "how to hand it to spark-submit"
                 ) from None
             raise
@@ -115,7 +128,7 @@ class Waves:
 class _RunTasks:
     """What runs on executors: numbers of tasks to their records."""
 
-    writer: WriteFiles
+    writer: WritesFiles
     packed: "Broadcast[list[tuple[str, Sequence[int], bytes]]]"
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -125,11 +138,11 @@ class _RunTasks:
             yield pa.RecordBatch.from_pydict({"record": [record.to_json()]})
 
 
-def _is_there(record: FileRecord, writer: WriteFiles) -> bool:
+def _is_there(record: FileRecord, writer: WritesFiles) -> bool:
     return not record.row_groups or (writer.folder / record.path).size_bytes == record.size_bytes
 
 
-def _check_shared(records: Sequence[FileRecord], writer: WriteFiles) -> None:
+def _check_shared(records: Sequence[FileRecord], writer: WritesFiles) -> None:
     for record in records:
         if not _is_there(record, writer):
             raise InputError(
@@ -138,7 +151,7 @@ def _check_shared(records: Sequence[FileRecord], writer: WriteFiles) -> None:
             )
 
 
-def _explanation(failed: Sequence[FileRecord], writer: WriteFiles) -> str:
+def _explanation(failed: Sequence[FileRecord], writer: WritesFiles) -> str:
     first = max(failed, key=lambda record: record.kind_of_failure != "io")
     again = "then give the same command: it goes on after what is written"
     if first.kind_of_failure == "no_room":

@@ -74,7 +74,7 @@ class WriteFiles:
                 self._write(self.folder / path, _row_groups(rows, self.rows_per_group), record)
         except (OSError, InputError) as error:
             # The driver decides whether to try again; Spark would do so at once and bury the reason.
-            return FileRecord(path, failure=f"{error}", kind_of_failure=_kind(error))
+            return failed(path, error)
         return record
 
     def _write(self, target: Location, groups: Iterator[pa.Table], record: FileRecord) -> None:
@@ -96,7 +96,7 @@ class WriteFiles:
             items = items.sort_by([("file", "ascending"), ("offset", "ascending")])
         for item in chain.from_iterable(batch.to_pylist() for batch in items.to_batches(256)):
             key, label = item["key"], item["label"]
-            raw = self._bytes_of(item)
+            raw = read_item(self.read, item)
             if isinstance(raw, Reject):
                 record.reject(key, f"{self.root}/{item['file']}", raw)
                 continue
@@ -108,19 +108,22 @@ class WriteFiles:
                 record.count(label, number, stored)
                 yield _Row(key, label, number, stored)
 
-    def _bytes_of(self, item: dict[str, Any]) -> bytes | Reject:
-        try:
-            return self.read(item["file"], item["offset"], item["length"])
-        except (FileNotFoundError, PermissionError) as error:
-            if item["length"] != WHOLE_FILE:
-                raise  # a tar, and so thousands of images, cannot be read from here
-            return Reject("unreadable", f"{type(error).__name__}: {error}")
+
+def read_item(read: Reader, item: dict[str, Any]) -> bytes | Reject:
+    """The bytes of one item, a row of LISTED. OSError, if more than this image cannot be read from here."""
+    try:
+        return read(item["file"], item["offset"], item["length"])
+    except (FileNotFoundError, PermissionError) as error:
+        if item["length"] != WHOLE_FILE:
+            raise  # a tar, and so thousands of images
+        return Reject("unreadable", f"{type(error).__name__}: {error}")
 
 
-def _kind(error: OSError | InputError) -> str:
+def failed(path: str, error: OSError | InputError) -> FileRecord:
+    """Of a file that could not be written, and whether another attempt may help."""
     if isinstance(error, InputError):
-        return "input"
-    return "no_room" if error.errno in _NO_ROOM else "io"
+        return FileRecord(path, failure=f"{error}", kind_of_failure="input")
+    return FileRecord(path, failure=f"{error}", kind_of_failure="no_room" if error.errno in _NO_ROOM else "io")
 
 
 def _row_groups(rows: Iterator[_Row], size: int) -> Iterator[pa.Table]:

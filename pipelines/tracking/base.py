@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from typing_extensions import Self
 
 from pipelines.config import without_secrets
+from pipelines.dataset.logged_model import ModelMetadata
 from pipelines.dataset.manifest import Manifest
 from pipelines.dataset.storage import Address, Location
 from pipelines.tracking.entries import Dataset, Entry, File, Metrics, Model, Parameters, Status, Tags
@@ -86,12 +87,12 @@ class Tracker(ABC):
         self._record(Dataset(name=location.name, digest=digest, source=str(location), context=context))
         self.log_tags({"strata.dataset_digest": manifest.digest})
 
-    def log_model(self, model: "nn.Module", images: "Tensor") -> None:
+    def log_model(self, model: "nn.Module", images: "Tensor", metadata: ModelMetadata) -> None:
         """The trained model; see save_model, whose arguments these are."""
         from pipelines.tracking.model import save_model
 
         with TemporaryDirectory() as folder:
-            save_model(model, images, Path(folder, "model"))
+            save_model(model, images, metadata, Path(folder, "model"))
             self._record(Model(path=self._keep(Path(folder, "model"))))
 
     def __enter__(self) -> Self:

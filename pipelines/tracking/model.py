@@ -10,8 +10,13 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
+from pipelines.dataset.logged_model import ModelMetadata
 
-def save_model(model: nn.Module, images: Tensor, folder: Path) -> None:
+METADATA_KEY = "strata"
+"""Of MLflow's metadata of a model, what ours are under."""
+
+
+def save_model(model: nn.Module, images: Tensor, metadata: ModelMetadata, folder: Path) -> None:
     """Write it with its signature: uint8 (N, H, W, C) to logits (N, classes), any N.
 
     images: at least two examples; the exporter would freeze a batch of one into the graph.
@@ -30,4 +35,5 @@ def save_model(model: nn.Module, images: Tensor, folder: Path) -> None:
         input_example=images.numpy(),
         serialization_format="pt2",
         pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in ("mlflow", "torch", "numpy")],
+        metadata={METADATA_KEY: metadata.model_dump(mode="json")},
     )

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from models.ensemble import Ensemble
 from pipelines.config import TrackingSettings
+from pipelines.dataset.logged_model import ModelMetadata
+from pipelines.tracking.model import METADATA_KEY
 from pipelines.tracking.store import connect
 
 CHAMPION = "champion"
@@ -28,7 +30,14 @@ class Registered:
 
 
 def register_ensemble(
-    settings: TrackingSettings, run_id: str, name: str, model: Ensemble, images: Tensor, error: float, dataset: str
+    settings: TrackingSettings,
+    run_id: str,
+    name: str,
+    model: Ensemble,
+    images: Tensor,
+    metadata: ModelMetadata,
+    error: float,
+    dataset: str,
 ) -> Registered:
     """The ensemble as a new version of models:/NAME, logged with the run, which this ends.
 
@@ -55,6 +64,7 @@ def register_ensemble(
             pip_requirements=[
                 f"{package}=={version(package).split('+')[0]}" for package in ("mlflow", "torch", "numpy")
             ],
+            metadata={METADATA_KEY: metadata.model_dump(mode="json")},
         )
     made = str(logged.registered_model_version)
     client.set_model_version_tag(name, made, ERROR_TAG, repr(error))

@@ -236,7 +236,7 @@ def test_what_cannot_be_shown_is_said_in_one_line(place, printed, run, overrides
     assert not (place.folder / "no pictures").exists()
 
 
-@pytest.mark.parametrize("job", ["preprocess", "train", "evaluate", "ensemble", "visualize"])
+@pytest.mark.parametrize("job", ["preprocess", "train", "evaluate", "ensemble", "visualize", "score"])
 def test_help_explains_the_job(job):
-    launcher = "spark-submit" if job in ("preprocess", "ensemble") else "python"
+    launcher = "spark-submit" if job in ("preprocess", "ensemble", "score") else "python"
     assert "usage: " in call(launcher, f"jobs/{job}.py", "--help")

@@ -9,6 +9,7 @@ from pipelines.config import (
     EvaluateSettings,
     InputError,
     PreprocessSettings,
+    ScoreSettings,
     Settings,
     SummarizeSettings,
     SyncSettings,
@@ -23,6 +24,7 @@ TYPES: dict[str, type[Settings]] = {
     "evaluate": EvaluateSettings,
     "ensemble": EnsembleSettings,
     "visualize": VisualizeSettings,
+    "score": ScoreSettings,
 }
 CONFS = sorted((REPOSITORY / "conf").rglob("*.yaml"))
 

@@ -16,11 +16,10 @@ ON_EXECUTORS = """
 import sys
 from importlib.metadata import packages_distributions
 
-packed = {*sys.argv[1:], "strata"}
+packed = {*sys.argv[1:], "strata", "pyspark"}  # Spark is on every machine
 for module, packages in packages_distributions().items():
     if packed.isdisjoint(packages):
         sys.modules[module] = None  # importing it is an error now
-import fsspec.implementations.arrow, pipelines.preprocess.sources, pipelines.preprocess.write
 """
 
 
@@ -40,10 +39,18 @@ def test_packages_come_with_what_they_require_but_not_with_extras():
     assert names == ["annotated-types", "pydantic", "pydantic_core", "typing_extensions", "typing-inspection"]
 
 
-def test_what_executors_import_is_in_the_archive():
-    names = [package.name for package in with_requirements(IMPORTED)]
+@pytest.mark.parametrize(
+    ("more", "modules"),
+    [((), "pipelines.preprocess.sources, pipelines.preprocess.write"), (("torch",), "pipelines.scoring.files")],
+)
+def test_what_executors_import_is_in_the_archive(more, modules):
+    names = [package.name for package in with_requirements((*IMPORTED, *more))]
     result = subprocess.run(
-        [sys.executable, "-c", ON_EXECUTORS, *names], cwd=REPOSITORY, text=True, capture_output=True, check=False
+        [sys.executable, "-c", f"{ON_EXECUTORS}import fsspec.implementations.arrow, {modules}", *names],
+        cwd=REPOSITORY,
+        text=True,
+        capture_output=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
 

@@ -30,7 +30,11 @@ def list_source(source: SourceSettings) -> Listing:
     if kind is None:
         kind, why = detect(root_of(source))
         print(f"source.path = {source.path}: detected {kind} ({why})", flush=True)
-    listing = KINDS[kind](source)
+    return checked(KINDS[kind](source))
+
+
+def checked(listing: Listing) -> Listing:
+    """The listing; an InputError if it has no image, or two of one key."""
     if not len(listing.items):
         first = f"; {len(listing.rejects)} rejected, the first {listing.rejects[0]}" if listing.rejects else ""
         raise InputError(f"{listing.description}: no images{first}")

@@ -37,14 +37,17 @@ class Walk:
     """A local path; empty: the root."""
 
     def files(self, folder: str) -> Iterator[File]:
-        """Files in `folder`, a folder below the root, and below it, in a fixed order, without what desktops leave."""
+        """Files in `folder` and below it, in a fixed order, without what desktops leave.
+
+        folder: below the root; empty: the root itself.
+        """
         if self.root.is_local:
             if fault := self._fault_of_target(f"{self.root.path}/{folder}"):
                 yield File(folder, 0, 0, fault)
             else:
-                yield from self._local(f"{folder}/", (), set())
+                yield from self._local(f"{folder}/" if folder else "", (), set())
             return
-        for info in (self.root / folder).files(below=True):
+        for info in (self.root / folder if folder else self.root).files(below=True):
             path = self.below_root(str(info.path))
             if not is_clutter(path):
                 yield File(path, info.size, info.mtime_ns or 0)
@@ -54,7 +57,7 @@ class Walk:
         return path[len(self.root.path.rstrip("/")) + 1 :]
 
     def _local(self, prefix: str, above: tuple[_Identity, ...], followed: set[_Identity]) -> Iterator[File]:
-        """prefix: the folder, below the root, with a slash. above: the folders that it lies in.
+        """prefix: the folder, below the root, with a slash; empty: the root. above: the folders that it lies in.
 
         followed: where links have led; each such folder is entered once, so that cycles end.
         """

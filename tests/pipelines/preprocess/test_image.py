@@ -10,7 +10,7 @@ from pipelines.config import ImageSettings
 from pipelines.images.codec import decode, encode
 from pipelines.images.formats import FormatReason
 from pipelines.images.transforms import resize
-from pipelines.preprocess.image import Reject, Stored, process
+from pipelines.preprocess.image import Reject, Stored, as_stored, process
 
 
 def settings(**changes):
@@ -175,3 +175,19 @@ def test_bytes_that_the_loader_would_refuse_are_encoded_anew():
     stored = process(jpeg[:-2], asked)  # without its end marker
     assert stored.encoded != jpeg[:-2]
     assert np.abs(decode(stored.encoded, 3).astype(int) - decode(jpeg, 3)).mean() < 9
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"format": "jpeg"}, {"format": "jpeg", "keep_small": True}, {"channels": 1}, {"resize": "none"}]
+)
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_pixels_as_they_would_be_stored_are_those_that_decoding_gives_of_what_is_stored(changes, kind):
+    asked, raw = settings(size=30, **changes), encode(picture(40, 28), kind, 90)
+    stored, pixels = process(raw, asked), as_stored(raw, asked)
+    assert isinstance(stored, Stored)
+    assert not isinstance(pixels, Reject)
+    np.testing.assert_array_equal(pixels, decode(stored.encoded, asked.channels))
+
+
+def test_what_cannot_be_stored_has_no_pixels_for_the_same_reason():
+    assert as_stored(b"no image", settings()) == process(b"no image", settings())

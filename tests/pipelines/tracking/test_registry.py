@@ -9,7 +9,8 @@ from mlflow import MlflowClient
 import models
 from models.classifier import Classifier
 from models.ensemble import Ensemble
-from pipelines.config import TrackingSettings
+from pipelines.config import ImageSettings, Pad, TrackingSettings
+from pipelines.dataset.logged_model import ModelMetadata
 from pipelines.tracking.registry import register_ensemble
 from pipelines.tracking.tracker import MlflowTracker
 
@@ -30,9 +31,17 @@ def test_the_champion_answers_in_a_fresh_process_and_falls_to_a_better_one_alone
     members = [Classifier(models.create("lenet5_modern", 5, 1), [0.3], [0.2 + n / 10]).eval() for n in range(2)]
     model = Ensemble(members, [0.5, 0.5], of_logits=False).eval()
 
+    metadata = ModelMetadata(
+        image=ImageSettings(channels=1),
+        transforms=(Pad(kind="pad", size=32),),
+        class_names=tuple("abcde"),
+        output="probabilities",
+        dataset_digest="d",
+    )
+
     def register(error, dataset="d"):
         tracker = MlflowTracker.begin(settings, "pair")
-        return register_ensemble(settings, tracker.run_id, "pair", model, images[:2], error, dataset)
+        return register_ensemble(settings, tracker.run_id, "pair", model, images[:2], metadata, error, dataset)
 
     assert [register(0.2).is_champion, register(0.3).is_champion, register(0.1).is_champion] == [True, False, True]
     client = MlflowClient(settings.uri)

@@ -9,7 +9,8 @@ from mlflow import MlflowClient
 
 import models
 from models.classifier import Classifier
-from pipelines.config import InputError, TrackingSettings
+from pipelines.config import ImageSettings, InputError, Pad, TrackingSettings
+from pipelines.dataset.logged_model import ModelMetadata
 from pipelines.tracking.figures import learning_curves
 from pipelines.tracking.runs import refuse_outside, trained_runs
 from pipelines.tracking.store import connect
@@ -79,7 +80,14 @@ def test_the_model_is_served_for_any_number_of_images(settings):
     classifier = Classifier(models.create("lenet5_modern", 10, 1), mean=[0.3], std=[0.4])
     tracker = MlflowTracker.begin(settings, "with a model")
     images = torch.randint(0, 256, (7, 32, 32, 1), dtype=torch.uint8)
-    tracker.log_model(classifier, images[:2])
+    metadata = ModelMetadata(
+        image=ImageSettings(channels=1),
+        transforms=(Pad(kind="pad", size=32),),
+        class_names=tuple("abcdefghij"),
+        output="logits",
+        dataset_digest="d",
+    )
+    tracker.log_model(classifier, images[:2], metadata)
     loaded = mlflow.pyfunc.load_model(f"runs:/{tracker.run_id}/model")
     for count in (1, 2, 7):
         expected = classifier(images[:count]).detach().numpy()

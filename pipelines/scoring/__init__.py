@@ -1,0 +1,1 @@
+"""New images to their classes, by a logged model, with Spark."""

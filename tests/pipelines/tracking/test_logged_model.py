@@ -1,0 +1,129 @@
+import os
+import pickle
+import zipfile
+
+import mlflow
+import pytest
+import torch
+from mlflow import MlflowClient
+
+import models
+from models.classifier import Classifier
+from models.ensemble import Ensemble
+from pipelines.config import CentreCrop, ImageSettings, InputError, TrackingSettings
+from pipelines.dataset.logged_model import ModelMetadata, metadata_of
+from pipelines.tracking.logged_model import fetch_model
+from pipelines.tracking.registry import register_ensemble
+from pipelines.tracking.tags import KIND_TAG
+from pipelines.tracking.tracker import MlflowTracker
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint")  # of MLflow, about its own wrapper
+
+METADATA = ModelMetadata(
+    image=ImageSettings(channels=1, size=40),
+    transforms=(CentreCrop(kind="centre_crop", size=32),),
+    class_names=tuple("abcde"),
+    output="probabilities",
+    dataset_digest="d",
+)
+IMAGES = torch.zeros((2, 32, 32, 1), dtype=torch.uint8)
+
+
+def classifier():
+    return Classifier(models.create("lenet5_modern", 5, 1), [0.3], [0.2]).eval()
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    return TrackingSettings(uri=f"sqlite:///{folder}/mlflow.db", artifacts=folder / "artifacts")
+
+
+@pytest.fixture(scope="module")
+def pair(settings):
+    """Two versions of models:/pair, of which the first is the champion."""
+    for error in (0.1, 0.2):
+        tracker = MlflowTracker.begin(settings, "pair")
+        model = Ensemble([classifier(), classifier()], [0.5, 0.5], of_logits=False)
+        register_ensemble(settings, tracker.run_id, "pair", model, IMAGES, METADATA, error, "d")
+
+
+@pytest.mark.parametrize(("wanted", "uri"), [("pair@champion", "pair/1"), ("pair/2", "pair/2")])
+def test_a_registered_model_says_which_version_it_is_and_how_images_become_its_input(
+    settings, pair, tmp_path, wanted, uri
+):
+    model = fetch_model(settings, f"models:/{wanted}", tmp_path)
+    assert (model.uri, model.metadata, model.input_shape) == (f"models:/{uri}", METADATA, (32, 32, 1))
+    assert torch.export.load(model.graph).module()(IMAGES).shape == (2, 5)
+
+
+def test_a_finished_training_is_known_by_its_name_its_id_and_its_runs_address(settings, tmp_path):
+    tracker = MlflowTracker.begin(settings, "some training")
+    tracker.log_tags({KIND_TAG: "training", "strata.checkpoint": "c.pt", "strata.dataset_digest": "d"})
+    tracker.log_parameters({"dataset": "somewhere"})
+    logits = METADATA.model_copy(update={"output": "logits"})
+    tracker.log_model(classifier(), IMAGES, logits)
+    tracker.finish()
+    for number, wanted in enumerate(("some training", tracker.run_id, f"runs:/{tracker.run_id}/model")):
+        model = fetch_model(settings, wanted, tmp_path / str(number))
+        assert (model.uri, model.metadata) == (f"runs:/{tracker.run_id}/model", logits)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("models:/pair/7", "model = models:/pair/7: no such model in sqlite:.*; there are models:/pair@champion"),
+        ("models:/pair@best", "there are models:/pair@champion"),
+        ("models:/par@champion", "there are models:/pair@champion"),
+        ("models:/pair/x", "there are models:/pair@champion"),
+        ("runs:/0123456789abcdef0123456789abcdef/model", "cannot be fetched"),
+        ("no training", "no finished training no training|no training is finished yet"),
+    ],
+)
+def test_a_model_that_is_not_there_is_answered_with_those_that_are(settings, pair, tmp_path, wanted, message):
+    with pytest.raises(InputError, match=message):
+        fetch_model(settings, wanted, tmp_path)
+
+
+def test_a_model_that_does_not_say_how_images_become_its_input_is_refused(settings, tmp_path):
+    tracker = MlflowTracker.begin(settings, "older")
+    with mlflow.start_run(run_id=tracker.run_id):
+        mlflow.pytorch.log_model(
+            classifier(), name="model", input_example=IMAGES.numpy(), serialization_format="pt2",
+            signature=mlflow.models.infer_signature(IMAGES.numpy()),
+        )  # fmt: skip
+    with pytest.raises(InputError, match="does not say how an image file becomes its input; train again"):
+        fetch_model(settings, f"runs:/{tracker.run_id}/model", tmp_path)
+
+
+class _Runs:
+    """Code that would run when it is unpickled."""
+
+    def __reduce__(self):
+        return os.mkdir, ("was-run",)
+
+
+def test_a_graph_that_would_run_code_is_not_loaded(settings, pair, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    logged = MlflowClient(settings.uri).get_model_version("pair", "2")
+    graph = next(settings.artifacts.rglob(f"*{logged.source.rpartition('/')[2]}*/**/model.pt2"))
+    content = graph.read_bytes()
+    with zipfile.ZipFile(graph) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    evil = next(name for name in members if "sample_inputs" in name)
+    with zipfile.ZipFile(graph, "w") as archive:
+        for name, inside in (members | {evil: pickle.dumps(_Runs())}).items():
+            archive.writestr(name, inside)
+    try:
+        with pytest.raises(InputError, match=r"models:/pair/2 cannot be loaded: .*pickle"):
+            fetch_model(settings, "models:/pair/2", tmp_path / "model")
+    finally:
+        graph.write_bytes(content)
+    assert not (tmp_path / "was-run").exists()
+
+
+def test_the_metadata_are_those_of_the_dataset_and_the_validation(digits):
+    crop = (CentreCrop(kind="centre_crop", size=28),)
+    metadata = metadata_of(digits.manifest, crop, "logits")
+    assert (metadata.image.channels, metadata.image.format, metadata.transforms) == (1, "png", crop)
+    assert metadata.class_names == tuple(digits.manifest.class_names)

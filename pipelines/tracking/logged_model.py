@@ -41,7 +41,7 @@ def fetch_model(settings: TrackingSettings, wanted: str, folder: Path) -> Logged
     if not graph.is_file() or saved.signature is None:
         raise InputError(f"model = {wanted}: {uri} is no exported graph with a signature; {_AGAIN}")
     _, height, width, channels = saved.signature.inputs.inputs[0].shape
-    _check_answer(graph, uri, (height, width, channels), len(metadata.class_names))
+    _check_answer(path, uri, (height, width, channels), len(metadata.class_names))
     return LoggedModel(uri, graph, (height, width, channels), metadata)
 
 
@@ -84,11 +84,11 @@ def _metadata(saved: Model, uri: str) -> ModelMetadata:
         raise InputError(f"{uri} {why} how an image file becomes its input; {_AGAIN}") from None
 
 
-def _check_answer(graph: Path, uri: str, shape: tuple[int, int, int], classes: int) -> None:
-    """Raise an InputError if the graph cannot be loaded here, or answers otherwise than the model says."""
+def _check_answer(path: Path, uri: str, shape: tuple[int, int, int], classes: int) -> None:
+    """Raise an InputError if the model cannot be loaded here, or answers otherwise than it says."""
     try:
-        model = torch.export.load(graph).module()
-    except (OSError, RuntimeError, ValueError) as error:
+        model = mlflow.pytorch.load_model(str(path))
+    except MlflowException as error:
         raise InputError(f"{uri} cannot be loaded: {str(error).strip().splitlines()[0]}") from None
     with torch.no_grad():
         answer = model(torch.from_numpy(np.zeros((1, *shape), np.uint8)))

@@ -116,7 +116,7 @@ def test_a_graph_that_would_run_code_is_not_loaded(settings, pair, tmp_path, mon
         for name, inside in (members | {evil: pickle.dumps(_Runs())}).items():
             archive.writestr(name, inside)
     try:
-        with pytest.raises(InputError, match=r"models:/pair/2 cannot be loaded: .*deserializing"):
+        with pytest.raises(InputError, match=r"models:/pair/2 cannot be loaded: .*pickle"):
             fetch_model(settings, "models:/pair/2", tmp_path / "model")
     finally:
         graph.write_bytes(content)

@@ -25,7 +25,7 @@ JOB = re.compile(r"(?P<start>.*)\bjobs/(?P<job>\w+)\.py ?(?P<arguments>.*)")
 SUBJECTS = {"summarize": "network", "sync": "folder"}
 """Of jobs that take no file: what their first word stands for."""
 
-NEEDS = re.compile(r"cluster|hosts\b|ImageNet|MNIST|GPU|torchvision")
+NEEDS = re.compile(r"cluster|hosts\b|ImageNet|MNIST|GPU|torchvision|takes minutes")
 """By such a word, in its line or in the heading or paragraph before it, a reader sees that a command needs more than
 this machine."""
 

@@ -69,7 +69,7 @@ ALL = {
     "faults_static": Benchmark(
         "faults",
         "static --faults 5 --hangs 5 --epochs 8 --dataset WORK/digits --work WORK/runs",
-        "static --faults 1 --hangs 0 --epochs 2 --only horovodrun --dataset WORK/digits --work WORK/runs",
+        "static --faults 1 --hangs 0 --epochs 2 --only rank --dataset WORK/digits --work WORK/runs",
     ),
     "faults_elastic": Benchmark(
         "faults",

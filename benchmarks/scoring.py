@@ -110,7 +110,7 @@ def _rounds(asked: argparse.Namespace) -> list[Round]:
     ):
         folder = Path(name)
         files = replicate(asked.originals, asked.images, folder / "all")
-        few = replicate(asked.originals, asked.batch * asked.cores, folder / "few")
+        few = replicate(asked.originals, 2 * asked.batch * asked.cores, folder / "few")
         model = logged(asked.network, folder)
         spark = start_session(asked.cores)
         rounds = []
@@ -131,7 +131,7 @@ def _job(
     tree = {
         "source": {"path": str(folder / source)},
         "model": "",
-        "output": {"path": str(folder / "scores")},
+        "output": {"path": str(folder / "scores"), "images_per_file": 2 * asked.batch},
         "batch": asked.batch,
         "max_reject_fraction": 0,
     }
@@ -170,7 +170,7 @@ def bare(prepare: Preparation, graph: str, files: Sequence[str]) -> tuple[int, f
 
 
 def memory_cost(originals: Path, count: int, cores: int) -> Cost:
-    """Of the real job, with LeNet-5 and the files that users get."""
+    """Of the real job, with LeNet-5."""
     with tempfile.TemporaryDirectory(prefix="strata-benchmark-") as folder, redirect_stdout(sys.stderr):
         tempfile.tempdir = folder  # a spawned process ends without removing what the session leaves
         replicate(originals, count, Path(folder, "all"))

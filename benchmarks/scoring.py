@@ -131,7 +131,7 @@ def _job(
     tree = {
         "source": {"path": str(folder / source)},
         "model": "",
-        "output": {"path": str(folder / "scores")},
+        "output": {"path": str(folder / "scores"), "images_per_file": 2 * asked.batch},
         "batch": asked.batch,
         "max_reject_fraction": 0,
     }
@@ -144,31 +144,33 @@ def _job(
 
 
 def _cpu_s() -> float:
-    """Processor time until now of this process and all below it, also of those that have ended."""
+    """Processor time until now of this process and all below it."""
     this = psutil.Process()
-    return sum(sum(process.cpu_times()[:4]) for process in [this, *this.children(recursive=True)])
+    return sum(sum(process.cpu_times()[:2]) for process in [this, *this.children(recursive=True)])
 
 
 def _bare(processes: Executor, model: LoggedModel, files: Sequence[str], batch: int) -> Rate:
     batches = [files[start : start + batch] for start in range(0, len(files), batch)]
     work = partial(bare, Preparation(model.metadata, model.input_shape, is_stored=False), str(model.graph))
-    start, cpu_s = time.perf_counter(), _cpu_s()
-    shown = sum(processes.map(work, batches))
+    start = time.perf_counter()
+    shown, cpu_s = map(sum, zip(*processes.map(work, batches), strict=True))
     assert shown == len(files), "none of them is a reject"
-    return Rate(shown / (time.perf_counter() - start), shown / (_cpu_s() - cpu_s))
+    return Rate(shown / (time.perf_counter() - start), shown / cpu_s)
 
 
-def bare(prepare: Preparation, graph: str, files: Sequence[str]) -> int:
-    """One batch, in a process of its own; how many images the network saw."""
+def bare(prepare: Preparation, graph: str, files: Sequence[str]) -> tuple[int, float]:
+    """One batch, in a process of its own; how many images the network saw, and the processor time that it took."""
+    start = time.process_time()
     images = [image for file in files if not isinstance(image := prepare(Path(file).read_bytes()), Reject)]
-    return len(probabilities_of(load(graph, 1), "logits", np.stack(images)))
+    answered = probabilities_of(load(graph, 1), "logits", np.stack(images))
+    return len(answered), time.process_time() - start
 
 
 # --- memory -------------------------------------------------------------------------------------
 
 
 def memory_cost(originals: Path, count: int, cores: int) -> Cost:
-    """Of the real job, with LeNet-5 and the files that users get."""
+    """Of the real job, with LeNet-5."""
     with tempfile.TemporaryDirectory(prefix="strata-benchmark-") as folder, redirect_stdout(sys.stderr):
         tempfile.tempdir = folder  # a spawned process ends without removing what the session leaves
         replicate(originals, count, Path(folder, "all"))

@@ -135,14 +135,14 @@ def lines(page, metric):
     return chart.locator(".scatterlayer path.js-line")
 
 
-def take(page, name):
+def take(page, name, height=720):
     """A picture for the documentation, in few colours, if it is wanted."""
     if SCREENSHOTS:
         page.mouse.move(0, 0)
         path = Path(SCREENSHOTS) / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        shown = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
-        shown.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+        png = page.screenshot(animations="disabled", clip={"x": 0, "y": 0, "width": 1440, "height": height})
+        Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def test_the_table_shows_the_members_under_their_ensemble_with_all_their_errors(page, dashboard, runs):
@@ -158,7 +158,7 @@ def test_the_table_shows_the_members_under_their_ensemble_with_all_their_errors(
     for name in (TOP1, "eval_top5_error"):
         expect(page.get_by_role("columnheader", name=name).first).to_be_in_viewport()
     page.get_by_role("button", name="Hide banner").click()
-    take(page, "runs")
+    take(page, "runs", 440)
     cell(page, runs[ENSEMBLE], "attributes.`Run Name`").get_by_role("button").click()
     for name in MEMBERS:
         expect(link(page, runs[name])).to_have_count(0)
@@ -187,6 +187,8 @@ def test_the_ensemble_says_on_its_page_how_much_it_gains_over_which_members(page
     table = page.locator("code").filter(has_text="points over the median member")
     for name in (ENSEMBLE, *MEMBERS):
         expect(table).to_contain_text(name)
+    page.get_by_role("button", name="Expand description").click()
+    take(page, "ensemble", 540)
 
 
 def test_the_compare_view_compares_the_members(page, dashboard, runs):

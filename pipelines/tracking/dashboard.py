@@ -1,6 +1,8 @@
 """Where on the dashboard the experiments of a store are, for people who have just started its server.
 
-python -m pipelines.tracking.dashboard sqlite:///work/mlflow.db http://127.0.0.1:5000
+    python -m pipelines.tracking.dashboard sqlite:///work/mlflow.db http://127.0.0.1:5000
+
+prints a line for each.
 """
 
 import sys

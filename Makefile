@@ -1,5 +1,6 @@
 # Every recipe is what one would type after `. .venv/bin/activate`.
-# PYTHON= chooses the CPython (3.10 to 3.12) of .venv, PORT= the dashboard's port, WITH= a further package for dist.
+# PYTHON= chooses the CPython (3.10 to 3.12) of .venv, PORT= the dashboard's port, WORK= the folder of the runs it shows,
+# WITH= a further package for dist.
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
@@ -7,6 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # The dashboard is for looking: without this MLflow starts a second server with five workers for jobs.
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 PORT ?= 5000
+WORK ?= work
 
 # `make setup` writes the folder's path into this file, last. A .venv cannot be moved, so one that was is set up anew.
 READY := .venv/ready
@@ -57,12 +59,13 @@ bench: $(READY) ## all benchmarks into one table, hours; FOLDER= of real JPEG fi
 	python -m benchmarks.everything $(FOLDER) $(if $(BENCH),--$(BENCH))
 
 dashboard: $(READY) ## runs, metrics and models in the browser
-	@test -f work/mlflow.db || { echo "There are no runs yet: run 'make demo' first."; exit 1; }
+	@test -f $(WORK)/mlflow.db || { echo "There are no runs in $(WORK) yet: run 'make demo' first."; exit 1; }
 	@python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT)))' 2>/dev/null || \
 		{ echo "Port $(PORT) is taken: try 'make dashboard PORT=$$(( $(PORT) + 1 ))'."; exit 1; }
-	@echo "The dashboard will be at http://127.0.0.1:$(PORT) in about 15 seconds; Ctrl-C ends it."
+	@echo "In about 15 seconds the dashboard will have these experiments; Ctrl-C ends it."
+	@python -m pipelines.tracking.dashboard sqlite:///$(WORK)/mlflow.db http://127.0.0.1:$(PORT)
 	mlflow server --host 127.0.0.1 --port $(PORT) --workers 1 \
-		--backend-store-uri sqlite:///work/mlflow.db --artifacts-destination work/artifacts
+		--backend-store-uri sqlite:///$(WORK)/mlflow.db --artifacts-destination $(WORK)/artifacts
 
 dist: $(READY) ## what a cluster's executors need and do not have, as one archive: dist/ (WITH=torch: for scoring)
 	python setup/dist.py dist $(WITH)

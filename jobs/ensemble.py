@@ -1,6 +1,7 @@
 """The average of the predictions of several runs: `spark-submit jobs/ensemble.py CONF.yaml [key=value …]`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pyspark.sql import DataFrame
@@ -28,46 +29,76 @@ from pipelines.evaluation.tally import interval
 from pipelines.loading.loader import Loader
 from pipelines.preprocess.session import spark_session
 from pipelines.tracking.registry import register_ensemble
-from pipelines.tracking.runs import KIND_TAG, TrainedRun, trained_runs
+from pipelines.tracking.runs import TrainedRun, group_of, trained_runs
+from pipelines.tracking.tags import KIND_TAG, NOTE_TAG
 from pipelines.tracking.tracker import MlflowTracker
 from pipelines.training.checkpoint import Checkpoint, read_checkpoint
 from pipelines.training.classifier import restore_classifier
 from pipelines.training.workers import Solo
 
 
+@dataclass(frozen=True)
+class Members:
+    """The trainings that are averaged, and what they predicted."""
+
+    runs: list[TrainedRun]
+    predictions: DataFrame
+    protocol: str
+    dataset_digest: str
+
+    @property
+    def ids(self) -> list[str]:
+        return [member.run_id for member in self.runs]
+
+
 def main(settings: EnsembleSettings) -> None:
-    runs = trained_runs(settings.tracking, settings.runs)
-    spark = spark_session("strata-ensemble")
-    ids = [member.run_id for member in runs]
-    members = read_members(spark, settings.predictions, ids)
-    predicted = members.select("protocol", "dataset_digest").first()
-    assert predicted is not None, "read_members has seen to it"
-    check_trained_apart(members, runs, predicted.dataset_digest)
-    with MlflowTracker.begin(settings.tracking, settings.name) as tracker:
-        together = judged(settings, members, ids)
-        found = study(settings, members, ids, together)
-        write_predictions(
-            together.predictions(tracker.run_id, found.weights, settings.combine == "logits"),
-            settings.predictions,
-            tracker.run_id,
-        )
-        together.close()
-        record(settings, tracker, runs, found, predicted.protocol, predicted.dataset_digest)
-        predictions = read_predictions(spark, settings.predictions, [tracker.run_id])
-        folder = settings.output / settings.name / predicted.protocol
-        for path in draw(settings, folder, runs, found, predictions, predicted.dataset_digest):
-            tracker.log_file(path, f"evaluation/{predicted.protocol}")
-        registered = register(settings, tracker.run_id, runs, found, predicted.protocol, predicted.dataset_digest)
-    print(table(runs, found, settings.name))
+    members = find_members(settings)
+    with run_of(settings, members) as tracker:
+        found, predictions = average(settings, members, tracker.run_id)
+        record(settings, tracker, members, found)
+        pictures = settings.output / settings.name / members.protocol
+        for path in draw(settings, pictures, members, found, predictions):
+            tracker.log_file(path, f"evaluation/{members.protocol}")
+        registered = register(settings, tracker.run_id, members, found)
     print(
+        f"{table(members.runs, found, settings.name)}\n"
         f"\n{summary(found)}\n"
-        f"dataset     {runs[0].dataset}\n"
+        f"dataset     {members.runs[0].dataset}\n"
         f"runs        {without_secrets(settings.tracking.uri)}, experiment {settings.tracking.experiment}\n"
         f"predictions {settings.predictions / tracker.run_id}\n"
         f"model       {registered}\n"
-        f"pictures    {folder}\n"
+        f"pictures    {pictures}\n"
         "next: make dashboard"
     )
+
+
+def find_members(settings: EnsembleSettings) -> Members:
+    """Raises InputError if their predictions cannot be averaged."""
+    runs = trained_runs(settings.tracking, settings.runs)
+    predictions = read_members(
+        spark_session("strata-ensemble"), settings.predictions, [member.run_id for member in runs]
+    )
+    first = predictions.select("protocol", "dataset_digest").first()
+    assert first is not None, "read_members has seen to it"
+    check_trained_apart(predictions, runs, first.dataset_digest)
+    return Members(runs, predictions, first.protocol, first.dataset_digest)
+
+
+def run_of(settings: EnsembleSettings, members: Members) -> MlflowTracker:
+    """A new run, unless one command has trained just these members: then the run that they are under already."""
+    if group := group_of(settings.tracking, members.runs):
+        return MlflowTracker.take_up(settings.tracking, group, settings.name)
+    return MlflowTracker.begin(settings.tracking, settings.name)
+
+
+def average(settings: EnsembleSettings, members: Members, run_id: str) -> tuple[Study, DataFrame]:
+    """All about the ensemble, and its own predictions, which are on disk."""
+    together = judged(settings, members.predictions, members.ids)
+    found = study(settings, members.predictions, members.ids, together)
+    averaged = together.predictions(run_id, found.weights, settings.combine == "logits")
+    write_predictions(averaged, settings.predictions, run_id)
+    together.close()
+    return found, read_predictions(members.predictions.sparkSession, settings.predictions, [run_id])
 
 
 def check_trained_apart(members: DataFrame, runs: Sequence[TrainedRun], predicted: str) -> None:
@@ -87,91 +118,76 @@ def check_trained_apart(members: DataFrame, runs: Sequence[TrainedRun], predicte
 def draw(
     settings: EnsembleSettings,
     folder: Path,
-    runs: Sequence[TrainedRun],
+    members: Members,
     found: Study,
     predictions: DataFrame,
-    dataset_digest: str,
 ) -> list[Path]:
     """Tables and pictures; without the dataset, classes have numbers for names and mistakes no images."""
-    manifest = manifest_of(runs, dataset_digest)
+    manifest = manifest_of(members)
     names = manifest.class_names if manifest else [str(label) for label in range(len(found.evaluation.confusion))]
     files = write_report(
         folder,
         found.evaluation,
         worst_mistakes(predictions, settings.worst),
         names,
-        lambda keys: stored_images(runs[0].dataset, manifest, "val", keys) if manifest else {},
+        lambda keys: stored_images(members.runs[0].dataset, manifest, "val", keys) if manifest else {},
     )
     files.append(save(draw_curve(found), folder / "curve.png"))
-    files.append(save(draw_agreement(found, [member.name for member in runs]), folder / "agreement.png"))
+    files.append(save(draw_agreement(found, [member.name for member in members.runs]), folder / "agreement.png"))
     return files
 
 
-def manifest_of(runs: Sequence[TrainedRun], predicted: str) -> Manifest | None:
+def manifest_of(members: Members) -> Manifest | None:
     """Of the predicted dataset, if it is still where the first member was trained on it."""
     try:
-        manifest = read_manifest(runs[0].dataset)
+        manifest = read_manifest(members.runs[0].dataset)
     except InputError:
         return None
-    return manifest if manifest.digest == predicted else None
+    return manifest if manifest.digest == members.dataset_digest else None
 
 
-def record(
-    settings: EnsembleSettings,
-    tracker: MlflowTracker,
-    runs: Sequence[TrainedRun],
-    found: Study,
-    protocol: str,
-    dataset_digest: str,
-) -> None:
+def record(settings: EnsembleSettings, tracker: MlflowTracker, members: Members, found: Study) -> None:
     """The ensemble as a run that is the parent of its members."""
     weights = dict(zip(found.runs, found.weights.tolist(), strict=True))
     tracker.log_parameters(
         settings.flat()
         | {
-            "members": " ".join(member.run_id for member in runs),
-            "weights": " ".join(f"{weights[member.run_id]:.4f}" for member in runs),
-            "protocol": protocol,
+            "members": " ".join(members.ids),
+            "weights": " ".join(f"{weights[run_id]:.4f}" for run_id in members.ids),
+            "protocol": members.protocol,
         }
     )
-    tracker.log_tags({KIND_TAG: "ensemble", "strata.dataset_digest": dataset_digest})
+    described = f"```\n{table(members.runs, found, settings.name)}\n\n{summary(found)}\n```"
+    tracker.log_tags({KIND_TAG: "ensemble", NOTE_TAG: described, "strata.dataset_digest": members.dataset_digest})
     tracker.log_metrics(found.metrics(), step=0)
     top1, top5 = found.curve.mean(0).T
     for size, (error1, error5) in enumerate(zip(top1, top5, strict=True), start=1):
         tracker.log_metrics({"curve_top1_error": float(error1), "curve_top5_error": float(error5)}, step=size)
-    for member in runs:
-        tracker.adopt(member.run_id)
+    for run_id in members.ids:
+        tracker.adopt(run_id)
 
 
-def register(
-    settings: EnsembleSettings,
-    run_id: str,
-    runs: Sequence[TrainedRun],
-    found: Study,
-    protocol: str,
-    dataset_digest: str,
-) -> str:
+def register(settings: EnsembleSettings, run_id: str, members: Members, found: Study) -> str:
     """Where the model is, or why there is none: a line for the screen."""
     if not settings.register_model:
         return "none: register_model = false"
-    checkpoints = [read_checkpoint(Path(member.checkpoint), Solo()) for member in runs]
+    checkpoints = [read_checkpoint(Path(member.checkpoint), Solo()) for member in members.runs]
     sizes = sorted({tuple(checkpoint.about["input_size"]) for checkpoint in checkpoints})
     if len(sizes) > 1:
         return f"none: the members see images of different sizes, {', '.join(f'{h} x {w}' for h, w in sizes)}"
-    manifests = [read_manifest(member.dataset) for member in runs]
+    manifests = [read_manifest(member.dataset) for member in members.runs]
     metadata = common_metadata(checkpoints, manifests)
     if metadata is None:
         return "none: the members see an image in different ways: image settings or val_transforms of theirs differ"
     networks = [
-        restore_classifier(checkpoint, manifest, member.name, protocol.endswith(EMA_SUFFIX))
-        for checkpoint, manifest, member in zip(checkpoints, manifests, runs, strict=True)
+        restore_classifier(checkpoint, manifest, member.name, members.protocol.endswith(EMA_SUFFIX))
+        for checkpoint, manifest, member in zip(checkpoints, manifests, members.runs, strict=True)
     ]
     loading = LoaderSettings(global_batch=2, lanes=1, val_transforms=metadata.transforms)
-    examples = Loader(runs[0].dataset, manifests[0], "val", loading).examples(2)
+    examples = Loader(members.runs[0].dataset, manifests[0], "val", loading).examples(2)
     model = Ensemble(networks, found.weights.tolist(), settings.combine == "logits")
-    made = register_ensemble(
-        settings.tracking, run_id, settings.name, model, examples, metadata, found.evaluation.top1_error, dataset_digest
-    )
+    error, digest = found.evaluation.top1_error, members.dataset_digest
+    made = register_ensemble(settings.tracking, run_id, settings.name, model, examples, metadata, error, digest)
     champion = "@champion" if made.is_champion else f" version {made.version}; the champion errs less"
     return f"models:/{made.name}{champion}"
 

@@ -59,8 +59,8 @@ def group_of(members: Sequence[TrainSettings], workers: Workers) -> Iterator[str
     name = f"{'+'.join(networks)}-{first.dataset_name}-{len(members)}-members"
     folder = first.runs_dir / f"{name}-{digest_of(names)[:8]}"
     with held(folder), SpooledTracker.begin(first.tracking, name, folder, first.fresh) as tracker:
-        tracker.log_tags({KIND_TAG: "group"})
-        tracker.log_parameters({"members": " ".join(names)})
+        if not tracker.was_finished:  # else it may be an ensemble by now
+            tracker.log_tags({KIND_TAG: "group"})
         yield tracker.id
 
 

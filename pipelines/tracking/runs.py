@@ -9,9 +9,9 @@ from mlflow.entities import Run
 
 from pipelines.config import InputError, TrackingSettings
 from pipelines.tracking.store import connect
-from pipelines.tracking.tags import CHECKPOINT_TAG, KIND_TAG
+from pipelines.tracking.tags import CHECKPOINT_TAG, KIND_TAG, PARENT_TAG
 
-__all__ = ["CHECKPOINT_TAG", "KIND_TAG", "TrainedRun", "trained_runs"]
+__all__ = ["CHECKPOINT_TAG", "KIND_TAG", "TrainedRun", "group_of", "trained_runs"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class TrainedRun:
     """Its folder, as the training was told."""
     dataset_digest: str
     images_per_s: float
+    parent: str = ""
+    """The run that it is a child of; empty: it is none's."""
 
     def to_dict(self) -> dict[str, str | float]:
         return asdict(self)
@@ -87,4 +89,21 @@ def _trained(run: Run) -> TrainedRun:
         run.data.params["dataset"],
         run.data.tags["strata.dataset_digest"],
         run.data.metrics.get("images_per_s", math.nan),
+        run.data.tags.get(PARENT_TAG, ""),
     )
+
+
+def group_of(settings: TrackingSettings, members: Sequence[TrainedRun]) -> str:
+    """The id of the finished group that has exactly these children; empty if there is none."""
+    (parent, *others) = {member.parent for member in members}
+    client = connect(settings)
+    experiment = client.get_experiment_by_name(settings.experiment)
+    if others or not parent or experiment is None:
+        return ""
+    groups = client.search_runs(
+        [experiment.experiment_id], f"tags.`{KIND_TAG}` = 'group' and attributes.status = 'FINISHED'"
+    )
+    children = client.search_runs([experiment.experiment_id], f"tags.`{PARENT_TAG}` = '{parent}'")
+    is_group = parent in {group.info.run_id for group in groups}
+    has_others = {child.info.run_id for child in children} != {member.run_id for member in members}
+    return parent if is_group and not has_others else ""

@@ -22,11 +22,11 @@ from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipelines.config import InputError, TrackingSettings, without_secrets
-from pipelines.tracking.entries import Child, Entry, File, Metrics, Model, entry_from
+from pipelines.tracking.entries import Child, Entry, File, Metrics, Model, Tags, entry_from
 from pipelines.tracking.journal import lock, read_durable
 from pipelines.tracking.spool import Sent, begin_of, forget_file, is_kept, journals, key_of, unsent
 from pipelines.tracking.store import StoreRun, connect, experiment_id, run_of
-from pipelines.tracking.tags import PARENT_TAG
+from pipelines.tracking.tags import child_tags
 
 POLL_S = 0.5
 SETTLE_S = 1.0
@@ -155,7 +155,7 @@ class Sender:
         """Make the run a child of its parent, once the store has that one; look again for a twin of the run."""
         assert self._client is not None, "the run came from it"
         if self._sent.awaited_parent and (parent := run_of(self._client, self._experiment, self._sent.awaited_parent)):
-            self._client.set_tag(run.run_id, PARENT_TAG, parent)
+            run.send(Tags(values=child_tags(parent)))
             self._note(replace(self._sent, awaited_parent=""))
         if self._has_failed:
             run_of(self._client, self._experiment, self._begin.spool, run.run_id)

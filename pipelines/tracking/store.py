@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from pipelines.config import InputError, TrackingSettings
 from pipelines.tracking.entries import Begin, Dataset, Entry, File, Metrics, Model, Parameters, Status, Tags
 from pipelines.tracking.tags import SPOOL_TAG
+from pipelines.tracking.view import experiment_tags
 
 SQLITE = "sqlite:///"
 SLOWEST_UPLOAD_BYTES_PER_S = 1e6
@@ -64,17 +65,20 @@ def _make_sqlite(path: Path, uri: str, create: bool) -> None:
 
 
 def experiment_id(client: MlflowClient, settings: TrackingSettings) -> str:
-    """Of the settings' experiment, made if it is new."""
+    """Of the settings' experiment, made if it is new, with the view of ours on the dashboard unless it has one."""
     if (found := client.get_experiment_by_name(settings.experiment)) is not None:
+        for key, value in experiment_tags(found.experiment_id).items():
+            if key not in found.tags:
+                client.set_experiment_tag(found.experiment_id, key, value)
         return str(found.experiment_id)
     local = settings.artifacts.absolute() / settings.experiment
     place = local.as_uri() if settings.uri.startswith("sqlite:") else None
     try:
-        return str(client.create_experiment(settings.experiment, artifact_location=place))
-    except MlflowException as error:
+        client.create_experiment(settings.experiment, artifact_location=place)
+    except MlflowException as error:  # or another training has made it meanwhile
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-        return experiment_id(client, settings)  # another training has made it meanwhile
+    return experiment_id(client, settings)
 
 
 def run_of(client: MlflowClient, experiment: str, spool: str, known: str = "") -> str:

@@ -8,7 +8,7 @@ from pipelines.config import TrackingSettings
 from pipelines.tracking.base import Tracker
 from pipelines.tracking.entries import Entry
 from pipelines.tracking.store import StoreRun, connect, experiment_id
-from pipelines.tracking.tags import PARENT_TAG
+from pipelines.tracking.tags import child_tags
 
 
 class MlflowTracker(Tracker):
@@ -36,9 +36,17 @@ class MlflowTracker(Tracker):
         client = connect(settings)
         return cls(client, run_id, client.get_run(run_id).info.status == "FINISHED")
 
+    @classmethod
+    def take_up(cls, settings: TrackingSettings, run_id: str, name: str) -> "MlflowTracker":
+        """A run that exists, to make something else of it, under another name; its status starts anew."""
+        client = connect(settings)
+        client.update_run(run_id, name=name)
+        return cls(client, run_id, was_finished=False)
+
     def adopt(self, member: str) -> None:
         """Make another run a child of this one."""
-        self._client.set_tag(member, PARENT_TAG, self.run_id)
+        for key, value in child_tags(self.run_id).items():
+            self._client.set_tag(member, key, value)
 
     def _record(self, entry: Entry) -> None:
         self._run.send(entry)

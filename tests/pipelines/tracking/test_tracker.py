@@ -12,7 +12,7 @@ from models.classifier import Classifier
 from pipelines.config import ImageSettings, InputError, Pad, TrackingSettings
 from pipelines.dataset.logged_model import ModelMetadata
 from pipelines.tracking.figures import learning_curves
-from pipelines.tracking.runs import refuse_outside, trained_runs
+from pipelines.tracking.runs import group_of, refuse_outside, trained_runs
 from pipelines.tracking.store import connect
 from pipelines.tracking.tags import CHECKPOINT_TAG, KIND_TAG, PARENT_TAG
 from pipelines.tracking.tracker import MlflowTracker
@@ -110,6 +110,33 @@ def test_adopted_runs_are_children_of_the_ensemble(settings, client):
     ensemble.adopt(member.run_id)
     assert client.get_run(member.run_id).data.tags[PARENT_TAG] == ensemble.run_id
     ensemble.finish()
+
+
+def test_a_group_is_found_by_exactly_its_members_once_it_is_finished_and_until_it_is_an_ensemble(settings):
+    trials = settings.model_copy(update={"experiment": "groups"})
+    group = MlflowTracker.begin(trials, "two members")
+    group.log_tags({KIND_TAG: "group"})
+    for name in ("a", "b", "stranger"):
+        member = finished(trials, name)
+        if name != "stranger":
+            group.adopt(member.run_id)
+    assert group_of(trials, trained_runs(trials, ["a", "b"])) == ""
+    group.finish()
+    assert group_of(trials, trained_runs(trials, ["a", "b"])) == group.run_id
+    for others in (["a"], ["stranger"], ["a", "b", "stranger"]):
+        assert group_of(trials, trained_runs(trials, others)) == ""
+    group.log_tags({KIND_TAG: "ensemble"})
+    assert group_of(trials, trained_runs(trials, ["a", "b"])) == ""
+
+
+def test_a_run_that_is_taken_up_has_another_name_and_comes_to_another_end(settings, client):
+    tracker = finished(settings, "group")
+    with MlflowTracker.take_up(settings, tracker.run_id, "ensemble") as again:
+        assert client.get_run(tracker.run_id).info.status == "RUNNING"
+        again.finish("FAILED")
+        assert client.get_run(tracker.run_id).info.status == "FAILED"
+    run = client.get_run(tracker.run_id)
+    assert (run.info.run_name, run.info.status) == ("ensemble", "FINISHED")
 
 
 def test_runs_are_found_by_id_by_name_and_all_newest_first(settings):

@@ -79,7 +79,7 @@ def test_kubernetes_starts_an_executor_with_what_the_driver_wants_of_it(java):
     found = call(
         DOCKER / "spark.sh", "executor",
         PATH=f"{java / 'bin'}{os.pathsep}{environment()['PATH']}", JAVA_HOME=str(java),
-        SPARK_JAVA_OPT_0="-Dfirst=a b", SPARK_JAVA_OPT_1="-Dsecond", SPARK_JAVA_OPT_10="-Dlast",
+        SPARK_JAVA_OPT_0="-Dfirst=a b", SPARK_JAVA_OPT_2="-Dsecond", SPARK_JAVA_OPT_10="-Dlast",
         SPARK_EXECUTOR_MEMORY="2g", SPARK_EXECUTOR_CORES="8", SPARK_EXECUTOR_ID="3", SPARK_APPLICATION_ID="app",
         SPARK_DRIVER_URL="spark://driver", SPARK_EXECUTOR_POD_IP="10.0.0.3", SPARK_EXECUTOR_POD_NAME="pod",
         SPARK_RESOURCE_PROFILE_ID="0",

@@ -24,6 +24,7 @@ echo "ssh $*" >> "$CALLS"
 # Its worker is in a session of its own, as with Horovod.
 HOROVODRUN = """#!/bin/bash
 echo "horovodrun $*" >> "$CALLS"
+echo "its last word is ${@: -1}" >> "$CALLS"
 trap 'echo "horovodrun was told" >> "$CALLS"' TERM
 [ -n "$ENDS_WITH" ] && exit "$ENDS_WITH"
 cd "$(dirname "$0")/../.." && setsid --wait .venv/bin/python jobs/train.py some.yaml
@@ -85,6 +86,9 @@ def test_a_worker_for_each_gpu_of_each_node_with_all_arguments(clone):
     run(clone, "conf/train/x.yaml", "name=a b", ENDS_WITH="0")
     hosts = "node1:4,node2:4,node10:4"
     assert f"horovodrun -np 12 -H {hosts} python jobs/train.py conf/train/x.yaml name=a b\n" in calls(clone)
+    assert "its last word is name=a b\n" in calls(clone)
+    asked = [line for line in calls(clone).splitlines() if line.startswith("ssh")]
+    assert [any(f" {node} " in line for line in asked) for node in ("node1", "node2", "node10")] == [False, True, True]
 
 
 def test_nodes_without_gpus_have_as_many_workers_as_they_are_given(clone):

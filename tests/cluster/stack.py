@@ -145,9 +145,9 @@ def start_database(stack: Stack, programs: Path, data: Path) -> None:
     stack.start(
         "database", "services", *as_user, programs / "postgres", "-D", data / "data", "-h", "*", "-k", data, "-F"
     )
-    login = {"PGHOST": "database", "PGUSER": given["POSTGRES_USER"], "PGPASSWORD": given["POSTGRES_PASSWORD"]}
-    stack.wait_healthy("database", "services", **login)
-    stack.run("database", "services", programs / "createdb", given["POSTGRES_DB"], **login)
+    given.update(PGHOST="database", PGUSER=given["POSTGRES_USER"], PGPASSWORD=given["POSTGRES_PASSWORD"])
+    stack.wait_healthy("database", "services")
+    stack.run("database", "services", programs / "createdb", given["POSTGRES_DB"])
 
 
 def start_store(stack: Stack) -> None:

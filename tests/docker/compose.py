@@ -63,7 +63,7 @@ def stages() -> dict[str, Stage]:
                 under.user if under else "",
             )
         elif instruction == "ENV":
-            found[name].environment.update(pair.split("=", 1) for pair in rest.split())
+            found[name].environment.update(dict(pair.split("=", 1) for pair in rest.split()))
         elif instruction in ("ENTRYPOINT", "CMD"):
             found[name].words[instruction] = json.loads(rest)
         elif instruction == "USER":

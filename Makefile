@@ -16,11 +16,12 @@ ifneq ($(PYTHON)$(file <$(READY)),$(CURDIR))
 .PHONY: $(READY)
 endif
 
-.PHONY: help setup demo test check docs bench format dashboard dist audit sbom lock clean
+.PHONY: help setup demo test check docs bench format dashboard dist audit sbom cluster-up cluster-demo cluster-down \
+	lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## .venv with all packages, Horovod and Java; the targets below do it themselves when needed
 	@sh setup/check.sh
@@ -77,6 +78,28 @@ sbom: $(READY) ## what is installed, as CycloneDX: dist/
 	@mkdir -p dist
 	uv tool run -q --from cyclonedx-bom==7.5.0 cyclonedx-py environment .venv/bin/python --of JSON -o dist/sbom.cdx.json
 	@echo "written: dist/sbom.cdx.json"
+
+COMPOSE := docker compose -f docker/compose.yaml
+TRACKED := tracking.uri=http://mlflow:5000
+
+cluster-up: ## a cluster of containers on this machine: Spark, MLflow, PostgreSQL, MinIO, two hosts that train
+	@test -s docker/.env || { echo "The passwords are missing: (umask 077 && sh docker/secrets.sh > docker/.env)"; exit 1; }
+	$(COMPOSE) --profile tools build
+	$(COMPOSE) up --detach --wait
+	@echo "MLflow: http://localhost:5000 (user strata, password MLFLOW_PASSWORD of docker/.env). Next: make cluster-demo"
+
+cluster-demo: ## the demo on that cluster
+	$(COMPOSE) run --rm submit spark-submit --master spark://spark-master:7077 jobs/preprocess.py conf/preprocess/digits.yaml
+	$(COMPOSE) exec training-1 horovodrun -np 2 -H training-1:1,training-2:1 \
+		python jobs/train.py conf/train/lenet5_digits.yaml 'seeds=[1..3]' $(TRACKED)
+	$(COMPOSE) exec training-1 horovodrun -np 2 -H training-1:1,training-2:1 \
+		python jobs/evaluate.py conf/evaluate/digits.yaml $(TRACKED)
+	$(COMPOSE) run --rm submit spark-submit --master spark://spark-master:7077 \
+		jobs/ensemble.py conf/ensemble/digits.yaml $(TRACKED)
+
+cluster-down: ## end it; datasets and runs stay in its volumes
+	$(COMPOSE) down
+	@echo "Kept: the volumes. To remove them, too: $(COMPOSE) down --volumes"
 
 lock: $(READY) ## take the newest versions that pyproject.toml allows into the lock files
 	uv lock -q --upgrade

@@ -1,10 +1,5 @@
-"""jobs/train.py on several hosts: network namespaces, each with its own name, address and sshd.
+"""jobs/train.py on several hosts, each with its own name, address and sshd."""
 
-Root, iproute2, sshd and a kernel that makes namespaces are needed; where one of them is missing the tests are skipped.
-"""
-
-import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,58 +13,10 @@ import torch
 from pipelines.training.checkpoint import read_checkpoint
 from pipelines.training.workers import Solo
 from tests.jobs.commands import Place, call, start
+from tests.jobs.hosts import Host, switched
 
 pytestmark = pytest.mark.processes
 COUNT, PORT, PATIENCE_S = 2, 2222, 200
-AS_HOST = 'hostname "$0" && exec "$@"'
-
-
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
-@dataclass(frozen=True)
-class Host:
-    name: str
-    address: str
-    namespace: str
-    switch: str
-    """The namespace that has the other end of its cable."""
-
-    @property
-    def cable(self) -> str:
-        return f"to-{self.name}"
-
-    def plug_in(self, names: str) -> None:
-        """names: of all hosts, as in /etc/hosts."""
-        own_etc = Path("/etc/netns") / self.namespace
-        (own_etc / "ssh").mkdir(parents=True)
-        (own_etc / "hosts").write_text(f"127.0.0.1 localhost\n{names}")
-        (own_etc / "ssh" / "ssh_config").write_text("UserKnownHostsFile /dev/null\nLogLevel ERROR\n")
-        ip("netns", "add", self.namespace)
-        ip("-n", self.switch, "link", "add", self.cable, "type", "veth", "peer", "eth0", "netns", self.namespace)
-        ip("-n", self.switch, "link", "set", self.cable, "up", "master", "bridge")
-        ip("-n", self.namespace, "addr", "add", f"{self.address}/24", "dev", "eth0")
-        for link in ("lo", "eth0"):
-            ip("-n", self.namespace, "link", "set", link, "up")
-
-    def inside(self, *command: object) -> list[str]:
-        """The command, run on this host."""
-        words = ["ip", "netns", "exec", self.namespace, "unshare", "--uts", "sh", "-c", AS_HOST, self.name]
-        return [*words, *map(str, command)]
-
-    def cut_off(self) -> None:
-        ip("-n", self.switch, "link", "set", self.cable, "down")
-
-    def reconnect(self) -> None:
-        ip("-n", self.switch, "link", "set", self.cable, "up")
-
-    def remove(self) -> None:
-        found = subprocess.run(["ip", "netns", "pids", self.namespace], capture_output=True, text=True, check=False)
-        for pid in found.stdout.split():
-            subprocess.run(["kill", "-KILL", pid], check=False)
-        subprocess.run(["ip", "netns", "del", self.namespace], capture_output=True, check=False)
-        shutil.rmtree(Path("/etc/netns") / self.namespace, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -89,24 +36,12 @@ class Hosts:
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    if os.geteuid() or not (shutil.which("ip") and Path("/usr/sbin/sshd").exists()):
-        pytest.skip("needs root, iproute2 and openssh-server")
-    folder, mark = tmp_path_factory.mktemp("hosts"), f"strata{os.getpid()}"
-    switch, key = f"{mark}-switch", folder / "key"
-    found = [Host(f"host{n}", f"10.213.77.{n}", f"{mark}-{n}", switch) for n in range(1, COUNT + 1)]
+    folder = tmp_path_factory.mktemp("hosts")
+    key = folder / "key"
     for path in (key, folder / "host_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
     with ExitStack() as stack:
-        try:
-            ip("netns", "add", switch)
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"this kernel makes no network namespaces here: {error.stderr.decode().strip()}")
-        stack.callback(ip, "netns", "del", switch)
-        ip("-n", switch, "link", "add", "bridge", "type", "bridge")
-        ip("-n", switch, "link", "set", "bridge", "up")
-        for host in found:
-            stack.callback(host.remove)
-            host.plug_in("".join(f"{host.address} {host.name}\n" for host in found))
+        found = stack.enter_context(switched({f"host{n}": () for n in range(1, COUNT + 1)}))
         log = folder / "sshd.log"
         for host in found[1:]:
             daemon = subprocess.Popen(_sshd(host, folder), stdout=log.open("a"), stderr=subprocess.STDOUT)

@@ -6,7 +6,7 @@ import pytest
 
 import models
 from pipelines.command_line import parse
-from pipelines.config import SummarizeSettings, TrainSettings
+from pipelines.config import ReportSettings, SummarizeSettings, TrainSettings
 from tests.conftest import REPOSITORY
 from tests.pipelines.test_command_line import TYPES
 
@@ -35,6 +35,11 @@ SUMMARIES = re.findall(r"^    python jobs/summarize\.py (.*)$", README, re.MULTI
 def test_its_summaries_are_of_legal_settings(arguments):
     settings = parse(SummarizeSettings, arguments.split(), subject="network")
     assert settings.compare or settings.network in models.names()
+
+
+def test_its_page_is_of_a_legal_study():
+    (arguments,) = re.findall(r"^    python jobs/report\.py (.*)$", README, re.MULTILINE)
+    assert parse(ReportSettings, arguments.split(), subject="study").study == "digits"
 
 
 def test_there_are_commands_for_preprocessing_and_training():

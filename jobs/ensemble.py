@@ -1,5 +1,6 @@
 """The average of the predictions of several runs: `spark-submit jobs/ensemble.py CONF.yaml [key=value …]`."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ def main(settings: EnsembleSettings) -> None:
         f"predictions {settings.predictions / tracker.run_id}\n"
         f"model       {registered}\n"
         f"pictures    {pictures}\n"
-        "next: make dashboard"
+        f"next: python jobs/report.py {shlex.quote(settings.tracking.experiment)}, or make dashboard"
     )
 
 

@@ -2,12 +2,13 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 import yaml
 
+from models.classifier import Classifier
 from pipelines.assembly import TRACE, make_loaders, make_trainer
 from pipelines.command_line import run_each
 from pipelines.config import InputError, TrainSettings, digest_of
@@ -15,12 +16,13 @@ from pipelines.dataset.logged_model import metadata_of
 from pipelines.dataset.manifest import Manifest
 from pipelines.loading.loader import Loader
 from pipelines.summary.inputs import Input
-from pipelines.summary.summary import summarize_named
+from pipelines.summary.summary import Summary, summarize_named
 from pipelines.summary.table import layers_table
+from pipelines.tracking.base import Tracker
 from pipelines.tracking.origin import Host, origin_tags
 from pipelines.tracking.spooled import SpooledTracker
 from pipelines.tracking.system import sampling
-from pipelines.tracking.tags import CHECKPOINT_TAG, KIND_TAG
+from pipelines.tracking.tags import CHECKPOINT_TAG, KIND_TAG, LAYERS_TAG, PARAMETERS_TAG
 from pipelines.training.agreement import check_agreement
 from pipelines.training.checkpoint import held, newest_first, read_checkpoint
 from pipelines.training.classifier import restore_classifier
@@ -28,6 +30,11 @@ from pipelines.training.elastic import launched_elastic, train_elastic
 from pipelines.training.loop import Trainer
 from pipelines.training.recovery import Recovery, Restart
 from pipelines.training.workers import Solo, Workers, choose_device, connected, share_manifest
+from pipelines.visualization.layers import first_weights
+from pipelines.visualization.pictures import draw_filters, draw_samples
+
+SAMPLES = 24
+"""Training images that a run shows."""
 
 
 def main(asked: Sequence[TrainSettings]) -> None:
@@ -95,9 +102,11 @@ def track(
             shutil.rmtree(trainer.checkpoints, ignore_errors=True)
         tracker.log_parameters(settings.flat() | {"workers": trainer.workers.size})
         tracker.log_text(yaml.safe_dump(settings.shown(), sort_keys=False), "settings.yaml")
-        tracker.log_text(summary_of(trainer, manifest), "summary.txt")
+        summary = summary_of(trainer, manifest)
+        tracker.log_text(layers_table(summary).text() + "\n", "summary.txt")
         tracker.log_dataset(settings.dataset, manifest, "training")
         tracker.log_tags({KIND_TAG: "training", "strata.network": settings.model.name})
+        tracker.log_tags({LAYERS_TAG: str(summary.depth), PARAMETERS_TAG: str(summary.parameters)})
         tracker.log_tags(origin_tags(hosts, trainer.workers.size))
         trainer.log = tracker
         epochs = fit(trainer, tracker.folder)
@@ -105,7 +114,7 @@ def track(
         if (folder / TRACE).exists():
             tracker.log_file(folder / TRACE, "profile")
         if epochs or not tracker.was_finished:
-            log_result(tracker, checkpoint, manifest, val, settings)
+            log_result(tracker, checkpoint, manifest, train, val, settings)
     if epochs and not (settings.synthetic_data or settings.overfit_one_batch):
         print(f"\n{train.times}\n")
     print(
@@ -128,9 +137,9 @@ def fit(trainer: Trainer, spool: Path | None = None) -> int:
 
 
 def log_result(
-    tracker: SpooledTracker, checkpoint: Path, manifest: Manifest, val: Loader, settings: TrainSettings
+    tracker: SpooledTracker, checkpoint: Path, manifest: Manifest, train: Loader, val: Loader, settings: TrainSettings
 ) -> None:
-    """What the training has come to: its newest checkpoint, curves, and the network as a model."""
+    """What the training has come to: its newest checkpoint, curves, pictures, and the network as a model."""
     tracker.log_tags({CHECKPOINT_TAG: str(checkpoint)})
     tracker.log_learning_curves()
     saved = read_checkpoint(checkpoint, Solo())
@@ -138,8 +147,18 @@ def log_result(
         best = [checkpoint.with_name(f"epoch-{epoch:04d}.pt") for epoch in saved.best_epochs(settings.keep_best)]
         for path in {checkpoint, *filter(Path.exists, best)}:
             tracker.log_file(path, "checkpoints")
-    metadata = metadata_of(manifest, settings.loader.val_transforms, "logits")
-    tracker.log_model(restore_classifier(saved, manifest, settings.run_name()), val.examples(2), metadata)
+    model, examples = restore_classifier(saved, manifest, settings.run_name()), val.examples(2)
+    log_pictures(tracker, model, train, settings)
+    tracker.log_model(model, examples, metadata_of(manifest, settings.loader.val_transforms, "logits"))
+
+
+def log_pictures(tracker: Tracker, model: Classifier, train: Loader, settings: TrainSettings) -> None:
+    """Images as the network is given them at first, before any mixing, and its first filters if it has any."""
+    samples = train.examples(min(SAMPLES, settings.loader.global_batch))
+    if not settings.synthetic_data:
+        tracker.log_figure(draw_samples(samples), "samples.png")
+    with suppress(InputError):  # a first layer that is neither convolution nor fully connected
+        tracker.log_figure(draw_filters(*first_weights(model.network, model.normalised(samples[:1]))), "filters.png")
 
 
 def hosts_of(workers: Workers, device: torch.device) -> list[Host]:
@@ -150,7 +169,7 @@ def hosts_of(workers: Workers, device: torch.device) -> list[Host]:
     return [Host.model_validate_json(content) for content in heard if content != b"-"]
 
 
-def summary_of(trainer: Trainer, manifest: Manifest) -> str:
+def summary_of(trainer: Trainer, manifest: Manifest) -> Summary:
     """Layers, memory and arithmetic of the network that is trained, with a worker's share of the batch.
 
     Of one made anew, without weights: the one that trains may hold layers that run on GPUs alone, or recompute.
@@ -159,7 +178,7 @@ def summary_of(trainer: Trainer, manifest: Manifest) -> str:
     given = Input((height, width), manifest.channels, len(manifest.classes))
     batch_size = trainer.settings.loader.global_batch // trainer.workers.size
     asked = trainer.settings.model
-    return layers_table(summarize_named(asked.name, batch_size, given, asked.options)).text() + "\n"
+    return summarize_named(asked.name, batch_size, given, asked.options)
 
 
 if __name__ == "__main__":

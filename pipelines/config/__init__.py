@@ -17,6 +17,7 @@ from pipelines.config.preprocess import (
     SourceSettings,
 )
 from pipelines.config.protocol import ProtocolSettings
+from pipelines.config.report import ReportSettings
 from pipelines.config.score import ScoreOutputSettings, ScoreSettings, ScoreSourceSettings
 from pipelines.config.secrets import without_secrets
 from pipelines.config.summarize import SummarizeSettings
@@ -73,6 +74,7 @@ __all__ = [
     "RandomCrop",
     "RandomFlip",
     "RandomResizedCrop",
+    "ReportSettings",
     "Resize",
     "ScaleJitter",
     "ScheduleSettings",

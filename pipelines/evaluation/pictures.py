@@ -67,7 +67,7 @@ def draw_reliability(evaluation: Evaluation) -> Figure:
     above.set_title(f"Expected calibration error {evaluation.calibration_error:.2%} over {evaluation.images:,} images")
     above.legend(fontsize=8, loc="upper left")
     below.bar(middles, images / evaluation.images, width, color="lightgrey", ec="white")
-    below.set(xlabel="confidence: the largest probability", ylabel="share of images")
+    below.set(xlabel="confidence: the largest probability", ylabel="share of\nimages")
     return figure
 
 
@@ -75,7 +75,8 @@ def draw_mistakes(mistakes: Sequence[Mistake], images: Mapping[str, Image], clas
     """A contact sheet, worst first: each image as it is stored, its key, label and what it was taken for."""
     across = min(6, max(1, len(mistakes)))
     down = max(1, -(-len(mistakes) // across))
-    figure = Figure(figsize=(2.1 * across, 2.6 * down + 0.5), layout="constrained", dpi=130)
+    width = max(2.1 * across, 5.5)  # or its title is cut off
+    figure = Figure(figsize=(width, 2.6 * down + 0.5), layout="constrained", dpi=130)
     places = figure.subplots(down, across, squeeze=False).flat
     figure.suptitle(
         "The mistakes that gave the label the least probability" if mistakes else "No mistakes", fontsize=11

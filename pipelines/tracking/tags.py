@@ -3,6 +3,9 @@
 KIND_TAG = "strata.kind"
 """`training`, `group` (of trainings that one command made) or `ensemble`."""
 
+LAYERS_TAG, PARAMETERS_TAG = "strata.layers", "strata.parameters"
+"""Of the network: layers with weights on the longest way from image to logits, and weights and biases."""
+
 CHECKPOINT_TAG = "strata.checkpoint"
 
 SPOOL_TAG = "strata.spool"

@@ -78,6 +78,18 @@ def draw_filters(layer: str, weights_FCHW: Tensor) -> Figure:
     return figure
 
 
+def draw_samples(images_NHWC: Tensor) -> Figure:
+    """Training images as the network is given them: cut, moved and coloured by the augmentation."""
+    tiles, across = magnified([as_stored(image) for image in images_NHWC]), min(8, len(images_NHWC))
+    down = -(-len(tiles) // across)
+    figure = Figure(figsize=(7, 7 * down / across + 0.6), layout="constrained", dpi=150)
+    axes = figure.subplots()
+    _show(axes, sheet(tiles, across, gap_of(tiles)))
+    _, height, width, _ = images_NHWC.shape
+    axes.set_title(f"Training images as the network is given them, {height} x {width} pixels", fontsize=11)
+    return figure
+
+
 def draw_feature_maps(subject: Subject, layers: Sequence[tuple[Layer, Tensor]]) -> Figure:
     """What the layers give for an image: at most MOST_MAPS of each. layers: with their output (maps, h, w)."""
     figure = Figure(figsize=(2.6 + 3.4 * len(layers), 3.8), layout="constrained", dpi=150)

@@ -46,6 +46,7 @@ def printed(place):
             "spark-submit", "jobs/ensemble.py", "conf/ensemble/digits.yaml", "name=pair", *predictions, *place.tracking
         ),
         "visualize": visualize(place, SEED1),
+        "report": call("python", "jobs/report.py", "digits", f"output={place.folder}/report", place.tracking[0]),
     }  # fmt: skip
 
 
@@ -93,12 +94,15 @@ def test_runs_hold_settings_dataset_curves_and_model(place, runs):
     for run in members(runs):
         assert run.data.params["workers"] == "2"
         assert run.data.params["optimizer.lr"] == "0.05"
+        assert (run.data.tags["strata.layers"], run.data.tags["strata.parameters"]) == ("5", "61706")
         assert run.data.tags["strata.dataset_digest"] == read_manifest(place.dataset).digest
         assert run.inputs.dataset_inputs
         assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {
             "settings.yaml",
             "summary.txt",
             "learning_curves.png",
+            "samples.png",
+            "filters.png",
         }
         assert [m.step for m in client.get_metric_history(run.info.run_id, "val_top1_error")] == list(range(1, 13))
         assert run.outputs.model_outputs
@@ -136,7 +140,7 @@ def test_the_table_shows_members_and_ensemble(place, printed, runs):
         line = rf"{run.info.run_name} +{top1:.2%} +{low:.2%} to {high:.2%} +{top5:.2%}"
         assert re.search(line, printed["ensemble"])
     assert str(place.dataset) in printed["ensemble"]
-    assert "next: make dashboard" in printed["ensemble"]
+    assert "next: python jobs/report.py digits, or make dashboard" in printed["ensemble"]
 
 
 @pytest.mark.parametrize("name", [SEED1, "pair"])
@@ -155,6 +159,18 @@ def test_the_curve_is_a_metric_over_the_number_of_members(place, runs):
     curve = client.get_metric_history(runs["pair"].info.run_id, "curve_top1_error")
     assert [point.step for point in curve] == [1, 2]
     assert curve[1].value == runs["pair"].data.metrics["eval_top1_error"]
+
+
+def test_the_page_shows_the_study_as_its_runs_have_it(place, printed, runs):
+    page = (place.folder / "report" / "digits" / "index.html").read_text()
+    manifest = read_manifest(place.dataset)
+    assert f"{manifest.splits['train'].rows:,} training images of 10 classes" in page
+    for run in runs.values():
+        assert f">{run.info.run_name}</th>" in page
+        assert f">{run.data.metrics['eval_top1_error']:.2%}</td>" in page
+    assert page.count("<img ") == 6  # agreement, mistakes, confusion, calibration, samples, filters
+    assert 'class="missing"' not in page
+    assert f"next: open {place.folder}/report/digits/index.html in a browser" in printed["report"]
 
 
 LOAD = """

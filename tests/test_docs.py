@@ -22,7 +22,7 @@ PAGES = [
 ]
 PROGRAMS = re.compile(r"(spark-submit|horovodrun|python|make|pytest|mlflow|sh) ")
 JOB = re.compile(r"(?P<start>.*)\bjobs/(?P<job>\w+)\.py ?(?P<arguments>.*)")
-SUBJECTS = {"summarize": "network", "sync": "folder"}
+SUBJECTS = {"summarize": "network", "report": "study", "sync": "folder"}
 """Of jobs that take no file: what their first word stands for."""
 
 NEEDS = re.compile(r"cluster|hosts\b|ImageNet|MNIST|GPU|torchvision|takes minutes")

@@ -100,6 +100,7 @@ def rows(stack: Stack, query: str) -> str:
     return stack.run("mlflow", "services", "psql", "--no-align", "--tuples-only", "-d", "mlflow", "-c", query).strip()
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize("intruder", ["a wrong secret", "no secret"])
 def test_spark_lets_nobody_in_without_the_secret(stack, intruder):
     script, before = stack.folder / "intruder.py", len(master_state(stack)["completedapps"])
@@ -117,6 +118,7 @@ def test_spark_lets_nobody_in_without_the_secret(stack, intruder):
     assert len(state["completedapps"]) == before
 
 
+@pytest.mark.attack
 def test_mlflow_lets_nobody_in_without_the_password(stack):
     search = "/api/2.0/mlflow/experiments/search?max_results=9"
     assert json.loads(ask(stack, search, login(stack)))["experiments"]
@@ -128,12 +130,14 @@ def test_mlflow_lets_nobody_in_without_the_password(stack):
     assert refusal(stack, "/api/2.0/mlflow-artifacts/artifacts") == 401
 
 
+@pytest.mark.attack
 def test_mlflow_answers_to_its_own_names_alone(stack):
     search = "/api/2.0/mlflow/experiments/search?max_results=9"
     assert refusal(stack, search, login(stack), host="evil.example") == 403
     assert refusal(stack, search, login(stack), host="evil.example:5000") == 403
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize("password", ["", OLD_DEFAULT, "short"])
 def test_mlflow_does_not_start_with_a_bad_password(stack, password):
     fresh = {"MLFLOW_AUTH_ADMIN_USERNAME": "another", "MLFLOW_AUTH_ADMIN_PASSWORD": password}
@@ -142,6 +146,7 @@ def test_mlflow_does_not_start_with_a_bad_password(stack, password):
     assert "password" in printed
 
 
+@pytest.mark.attack
 def test_the_database_asks_for_its_password(stack):
     query = ("psql", "--no-password", "-d", "mlflow", "-c", "select 1")
     assert "no password supplied" in stack.run("mlflow", "services", *query, status=2, PGPASSWORD="")

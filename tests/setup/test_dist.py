@@ -16,7 +16,7 @@ ON_EXECUTORS = """
 import sys
 from importlib.metadata import packages_distributions
 
-packed = {*sys.argv[1:], "strata", "pyspark"}  # Spark is on every machine
+packed = {*sys.argv[1:], "strata", "pyspark", "py4j"}  # Spark is on every machine
 for module, packages in packages_distributions().items():
     if packed.isdisjoint(packages):
         sys.modules[module] = None  # importing it is an error now

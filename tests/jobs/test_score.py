@@ -96,7 +96,7 @@ def raw(tmp_path_factory) -> Path:
     folder = Path(tmp_path_factory.mktemp("new images"))
     rng = np.random.default_rng(0)
     for number in range(IMAGES):
-        image = encode(rng.integers(0, 256, (400, 500, 3), np.uint8), "png", 90)
+        image = encode(rng.integers(0, 256, (200, 250, 3), np.uint8), "png", 90)
         (folder / f"{number:04d}.png").write_bytes(b"spoilt" if number % 150 == 7 else image)
     return folder
 

@@ -83,6 +83,10 @@ class Stack:
         assert status in (None, process.returncode), f"{command}: status {process.returncode}\n{process.stdout}"
         return process.stdout
 
+    def kill_all(self) -> None:
+        for name in list(self.processes):
+            self.kill(name)
+
     def kill(self, name: str) -> None:
         """With all that it started."""
         process = self.processes.pop(name)
@@ -110,7 +114,7 @@ def running(folder: Path) -> Iterator[Stack]:
     with ExitStack() as exits:
         hosts = exits.enter_context(switched(HOSTS, f"IdentityFile {keys}/id_ed25519\n{shipped}"))
         stack = Stack(folder, {host.name: host for host in hosts}, secrets, found)
-        exits.callback(lambda: [stack.kill(name) for name in [*stack.processes]])
+        exits.callback(stack.kill_all)
         data = Path(mkdtemp(prefix="strata-postgres-"))  # pytest's own folders are closed to the database's user
         exits.callback(shutil.rmtree, data, ignore_errors=True)
         Path("/run/sshd").mkdir(exist_ok=True)  # sshd asks for it where it is started by root
@@ -137,7 +141,7 @@ def start_database(stack: Stack, programs: Path, data: Path) -> None:
     for path in (data, password):
         shutil.chown(path, "postgres", "postgres")
     as_user = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups"]
-    make = [programs / "initdb", "-D", data / "data", "-U", given["POSTGRES_USER"], f"--pwfile={password}"]
+    make = [str(programs / "initdb"), "-D", f"{data}/data", "-U", given["POSTGRES_USER"], f"--pwfile={password}"]
     with stack.log("initdb").open("wb") as log:
         subprocess.run([*as_user, *make, "-A", "scram-sha-256", "-E", "UTF8", "-N"], stdout=log, stderr=log, check=True)
     with (data / "data" / "pg_hba.conf").open("a") as rules:

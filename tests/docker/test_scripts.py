@@ -106,7 +106,7 @@ def test_kubernetes_starts_a_driver_at_its_own_address(tmp_path):
     assert words[-2:] == ["--class", "C"]
 
 
-@pytest.mark.skipif(os.geteuid() or not Path("/usr/sbin/sshd").exists(), reason="needs root and openssh-server")
+@pytest.mark.skipif(os.geteuid() != 0 or not Path("/usr/sbin/sshd").exists(), reason="needs root and openssh-server")
 def test_the_sshd_of_a_host_takes_keys_alone(tmp_path):
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)

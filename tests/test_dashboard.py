@@ -23,7 +23,11 @@ def dashboard(tmp_path_factory):
     port, folder = free_port(), tmp_path_factory.mktemp("dashboard")
     (folder / "work").mkdir()
     recipe = subprocess.run(
-        ["make", "-n", "dashboard", f"PORT={port}"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "-n", "dashboard", f"PORT={port}"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     command = recipe[recipe.index("mlflow server") :].replace("\\\n", " ")
     with (folder / "log").open("wb") as log:

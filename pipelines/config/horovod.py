@@ -15,7 +15,8 @@ class HorovodSettings(Settings):
     one. null: Horovod's own, 128."""
     cycle_time_ms: float | None = Field(None, gt=0)
     """How often Horovod looks for gradients that are ready on all workers. null: Horovod's own, 1, with GPUs, and 5 on
-    hosts without, where each look takes from the cores that compute. autotune starts from Horovod's own."""
+    hosts without, where each look takes from the cores that compute; 1 is better there, too, where a step takes only
+    milliseconds. autotune starts from Horovod's own."""
     hierarchical_allreduce: bool | None = None
     """With NCCL: average within hosts first, then between hosts. null: no, unless autotune finds it faster."""
     autotune: bool = False

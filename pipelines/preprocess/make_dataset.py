@@ -23,7 +23,7 @@ from pipelines.dataset.petastorm_files import petastorm_files
 from pipelines.dataset.storage import Location
 from pipelines.dataset.unischema import unischema
 from pipelines.images.steps import PrincipalComponents
-from pipelines.preprocess.records import FileRecord, Journal, reasons, rejects_of, told, write_rejects
+from pipelines.preprocess.records import FileRecord, Journal, reasons, refuse_too_many, rejects_of, told, write_rejects
 from pipelines.preprocess.report import draw_report
 from pipelines.preprocess.shuffle import assign
 from pipelines.preprocess.sources import list_source
@@ -115,7 +115,10 @@ def _write(spark: SparkSession, settings: PreprocessSettings, listing: Listing, 
         *cut("val/part", splits["val"], (0,), rows_per_file),
     ]
     images = len(listing.items) + len(listing.rejects)
-    check = partial(_refuse_rejects, listing=listing, images=images, settings=settings, folder=folder)
+
+    def check(records: Sequence[FileRecord]) -> None:
+        refuse_too_many(_rejects(records, listing), images, settings.max_reject_fraction, folder)
+
     waves = Waves(spark, Journal(folder / "journal"), check, settings.output.files_per_wave)
     writer = WriteFiles(
         folder, variants, settings.output.rows_per_group, listing.read, listing.root, listing.read_in_file_order
@@ -163,18 +166,6 @@ def _of(records: Sequence[FileRecord], split: SplitName) -> list[FileRecord]:
 def _rejects(records: Sequence[FileRecord], listing: Listing) -> list[dict[str, str]]:
     unique = {reject["key"]: reject for reject in rejects_of(records)}  # variants reject their image once more
     return [reject._asdict() for reject in listing.rejects] + list(unique.values())
-
-
-def _refuse_rejects(
-    records: Sequence[FileRecord], listing: Listing, images: int, settings: PreprocessSettings, folder: Location
-) -> None:
-    rejects = _rejects(records, listing)
-    if len(rejects) > settings.max_reject_fraction * images:
-        write_rejects(rejects, folder)
-        raise InputError(
-            f"{len(rejects)} of {images} images were rejected so far, more than max_reject_fraction = "
-            f"{settings.max_reject_fraction} allows: {told(rejects, folder)}. Nothing was published"
-        )
 
 
 def _refuse_empty(records: Sequence[FileRecord], listing: Listing, folder: Location) -> None:

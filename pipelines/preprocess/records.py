@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import FileInfo
 
+from pipelines.config import InputError
 from pipelines.dataset import columns
 from pipelines.dataset.manifest import HISTOGRAM_EDGES, ParquetFile
 from pipelines.dataset.storage import Location
@@ -122,6 +123,16 @@ def told(rejects: Sequence[dict[str, str]], folder: Location) -> str:
     """Counts, the first, and where `write_rejects` put all."""
     first = f"; the first is {rejects[0]['uri']}: {rejects[0]['detail']}" if rejects else ""
     return f"{reasons(rejects)}{first}; each is listed in {folder / 'rejects'}"
+
+
+def refuse_too_many(rejects: Sequence[dict[str, str]], images: int, fraction: float, folder: Location) -> None:
+    """If there are more than this fraction of the images: write them below the folder, and raise an InputError."""
+    if len(rejects) > fraction * images:
+        write_rejects(rejects, folder)
+        raise InputError(
+            f"{len(rejects)} of {images} images were rejected so far, more than max_reject_fraction = {fraction} "
+            f"allows: {told(rejects, folder)}. Nothing was published"
+        )
 
 
 def rejects_of(records: Iterable[FileRecord]) -> list[dict[str, str]]:

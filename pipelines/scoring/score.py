@@ -3,17 +3,15 @@
 import os
 import time
 from collections.abc import Sequence
-from functools import partial
 
 from pyspark.sql import SparkSession
 
 from pipelines.config import ImageSettings, InputError, ScoreOutputSettings, ScoreSettings, digest_of
 from pipelines.dataset.logged_model import LoggedModel, ModelMetadata
 from pipelines.dataset.manifest import Manifest, sha256_of
-from pipelines.dataset.storage import Location
 from pipelines.images.augmentation import Augmentation
 from pipelines.images.steps import PrincipalComponents
-from pipelines.preprocess.records import FileRecord, Journal, reasons, rejects_of, told, write_rejects
+from pipelines.preprocess.records import FileRecord, Journal, reasons, refuse_too_many, rejects_of, told, write_rejects
 from pipelines.preprocess.sources.listing import Listing
 from pipelines.preprocess.waves import Waves, cut
 from pipelines.scoring.files import Preparation, ScoreFiles
@@ -109,7 +107,10 @@ def _score(
     )
     journal = Journal(output.unfinished / JOURNAL)
     before = {record.path for record in journal.read()}
-    check = partial(_refuse_rejects, listing=listing, images=total, settings=settings, folder=output.unfinished)
+
+    def check(records: Sequence[FileRecord]) -> None:
+        refuse_too_many(_rejects(records, listing), total, settings.max_reject_fraction, output.unfinished)
+
     start = time.monotonic()
     records = Waves(spark, journal, check, settings.output.files_per_wave).write(files, writer)
     seconds = time.monotonic() - start
@@ -131,15 +132,3 @@ def _score(
 
 def _rejects(records: Sequence[FileRecord], listing: Listing) -> list[dict[str, str]]:
     return [reject._asdict() for reject in listing.rejects] + rejects_of(records)
-
-
-def _refuse_rejects(
-    records: Sequence[FileRecord], listing: Listing, images: int, settings: ScoreSettings, folder: Location
-) -> None:
-    rejects = _rejects(records, listing)
-    if len(rejects) > settings.max_reject_fraction * images:
-        write_rejects(rejects, folder)
-        raise InputError(
-            f"{len(rejects)} of {images} images were rejected so far, more than max_reject_fraction = "
-            f"{settings.max_reject_fraction} allows: {told(rejects, folder)}. Nothing was published"
-        )

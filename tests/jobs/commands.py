@@ -1,12 +1,15 @@
 """The commands that users type, run as they type them, in the repository's root."""
 
 import os
+import runpy
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 from sklearn.datasets import load_digits
 
 from tests.conftest import REPOSITORY
@@ -38,6 +41,20 @@ def call(*command: object, status: int = 0, folder: Path = REPOSITORY) -> str:
         process.kill()
     assert process.returncode == status, f"{' '.join(map(str, command))}: status {process.returncode}\n{printed}"
     return printed
+
+
+def call_in_process(
+    job: str, words: Sequence[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[str, object]:
+    """A job of one process, in this one: what it printed on either stream, and its status."""
+    monkeypatch.setattr("sys.argv", [job, *words])
+    status: object = 0
+    try:
+        runpy.run_path(job, run_name="__main__")
+    except SystemExit as ending:
+        status = ending.code
+    printed = capsys.readouterr()
+    return printed.out + printed.err, status
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pipelines.config import TrackingSettings
 from pipelines.tracking.tags import KIND_TAG
 from pipelines.tracking.tracker import MlflowTracker
 from tests.conftest import REPOSITORY
+from tests.jobs.commands import call_in_process
 from tests.pipelines.report.studies import evaluated, judged
 
 JOB = str(REPOSITORY / "jobs" / "report.py")
@@ -51,17 +52,7 @@ def report(monkeypatch, capsys, tmp_path, store):
     """Runs the job in an empty folder; what it printed on either stream, and its status."""
     monkeypatch.chdir(tmp_path)
 
-    def typed(*words):
-        monkeypatch.setattr("sys.argv", [JOB, *words, f"tracking.uri={store.uri}"])
-        status = 0
-        try:
-            runpy.run_path(JOB, run_name="__main__")
-        except SystemExit as ending:
-            status = ending.code
-        printed = capsys.readouterr()
-        return printed.out + printed.err, status
-
-    return typed
+    return lambda *words: call_in_process(JOB, [*words, f"tracking.uri={store.uri}"], monkeypatch, capsys)
 
 
 def test_it_writes_a_page_and_its_twin_and_says_where(report, tmp_path):

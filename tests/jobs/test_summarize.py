@@ -1,6 +1,5 @@
 """jobs/summarize.py, by the words that a user types."""
 
-import runpy
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +9,7 @@ from jobs.train import summary_of
 from pipelines.config import TrainSettings
 from pipelines.summary.table import layers_table
 from tests.conftest import REPOSITORY
-from tests.jobs.commands import call
+from tests.jobs.commands import call, call_in_process
 
 JOB = str(REPOSITORY / "jobs" / "summarize.py")
 
@@ -20,17 +19,7 @@ def summarize(monkeypatch, capsys, tmp_path):
     """Runs the job in an empty folder; what it printed on either stream, and its status."""
     monkeypatch.chdir(tmp_path)
 
-    def typed(*words):
-        monkeypatch.setattr("sys.argv", [JOB, *words])
-        status = 0
-        try:
-            runpy.run_path(JOB, run_name="__main__")
-        except SystemExit as ending:
-            status = ending.code
-        printed = capsys.readouterr()
-        return printed.out + printed.err, status
-
-    return typed
+    return lambda *words: call_in_process(JOB, [*words], monkeypatch, capsys)
 
 
 def test_a_network_is_named_by_the_first_word(summarize):

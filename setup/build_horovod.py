@@ -25,12 +25,20 @@ SITE_PACKAGES = Path(sysconfig.get_path("purelib"))
 CXX14, CXX17 = "set(CMAKE_CXX_STANDARD 14)", "set(CMAKE_CXX_STANDARD 17)"
 # Torch, and so Horovod, takes any /usr/local/cuda for a toolkit, even that of a runtime image, which has no compiler.
 TORCH_FINDS_CUDA, WE_FOUND_CUDA = "(CUDA_HOME is not None)", "('HOROVOD_GPU_OPERATIONS' in __import__('os').environ)"
-# While it waits for the others it would ask without a pause, on the core that its own exchange, or theirs, needs.
-BUSY, PAUSING = "std::this_thread::yield()", "std::this_thread::sleep_for(std::chrono::microseconds(20))"
+# While it waits for a result it would ask without a pause, on a core that the exchange needs, and its exchanges would
+# begin at fixed times, whether anybody waits or not.
+PAUSE = ROOT / "setup" / "horovod_pause.h"
+FIXED, ENDED_EARLY = "std::this_thread::sleep_for(sleep_duration)", "pauses.BetweenLooks(sleep_duration)"
+BUSY, PAUSING = "std::this_thread::yield()", "pauses.BetweenQuestions()"
+INCLUDED = '#include "message.h"', '#include "message.h"\n#include "pause.h"'
+INCLUDED_IN_TORCH = '#include "ready_event.h"', '#include "ready_event.h"\n#include "../common/pause.h"'
 CHANGES = (
     ("CMakeLists.txt", CXX14, CXX17),
     ("horovod/torch/CMakeLists.txt", CXX14, CXX17),
     ("cmake/Modules/FindPytorch.cmake", TORCH_FINDS_CUDA, WE_FOUND_CUDA),
+    ("horovod/common/operations.cc", *INCLUDED),
+    ("horovod/common/operations.cc", FIXED, ENDED_EARLY),
+    ("horovod/torch/mpi_ops_v2.cc", *INCLUDED_IN_TORCH),
     ("horovod/torch/mpi_ops_v2.cc", BUSY, PAUSING),
 )
 
@@ -89,7 +97,7 @@ def kept_folder(options: dict[str, str]) -> Path:
     """Where the wheel for these options and this machine is kept: named by what it was compiled for and against."""
     facts = {
         "options": options,
-        "changes": CHANGES,
+        "changes": [*CHANGES, PAUSE.read_text()],
         "python": sysconfig.get_config_var("SOABI"),
         "machine": [platform.machine(), *platform.libc_ver()],
         "cuda": torch.version.cuda,
@@ -119,6 +127,7 @@ def changed_source(folder: Path) -> Path:
         if text.count(old) != 1:
             sys.exit(f"{requirement}: {name} should say {old!r} once, to be made {new!r}. Is this another Horovod?")
         (source / name).write_text(text.replace(old, new))
+    shutil.copy(PAUSE, source / "horovod" / "common" / "pause.h")
     return source
 
 

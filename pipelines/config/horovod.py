@@ -14,9 +14,9 @@ class HorovodSettings(Settings):
     """Gradients are sent together in portions of up to so many MiB (Sergeev & Del Balso 2018, section 4). 0: one by
     one. null: Horovod's own, 128."""
     cycle_time_ms: float | None = Field(None, gt=0)
-    """How often Horovod looks for gradients that are ready on all workers. null: Horovod's own, 1, with GPUs, and 5 on
-    hosts without, where each look takes from the cores that compute; 1 is better there, too, where a step takes only
-    milliseconds. autotune starts from Horovod's own."""
+    """How often Horovod looks for gradients that are ready on all workers, and sends them; when a worker waits for one,
+    it looks at once. null: Horovod's own, 1, with GPUs, and 100 on hosts without, where each look takes from the cores
+    that compute. autotune starts from Horovod's own."""
     hierarchical_allreduce: bool | None = None
     """With NCCL: average within hosts first, then between hosts. null: no, unless autotune finds it faster."""
     autotune: bool = False

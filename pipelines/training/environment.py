@@ -5,8 +5,8 @@ from pipelines.config.horovod import HorovodSettings
 GLOO_TIMEOUT_S = 30
 """Horovod's own: how long one of its exchanges waits for a worker whose process does not answer."""
 
-
-CYCLE_WITHOUT_GPUS_MS = 5
+CYCLE_WITHOUT_GPUS_MS = 100
+"""Each cycle takes from the cores that compute. When a worker waits, Horovod as set-up builds it ends the cycle."""
 
 
 def environment_of(settings: HorovodSettings, gpus: bool) -> dict[str, str]:

@@ -141,7 +141,7 @@ class Trainer:
                 with self.precision.autocast():
                     outputs = self.model(part.images)
                     loss = part.loss(outputs, settings.label_smoothing, self.loss)
-                self.precision.scaled(loss, micro_batches).backward()
+                self.precision.scaled(loss, micro_batches * self.workers.summands).backward()
                 recent.add(loss, main_logits(outputs), part.labels)
             with self.workers.averaged_gradients(self.optimizer):
                 self.precision.unscale(self.optimizer)

@@ -45,6 +45,7 @@ class InputWait:
         self._now = now
         self._started = time.monotonic()
         self._waits: list[tuple[Moment, Moment]] = []
+        self._known_ms = 0.0
 
     def timed(self, batches: Iterable[T]) -> Iterator[T]:
         """The same batches."""
@@ -61,7 +62,9 @@ class InputWait:
     @property
     def seconds(self) -> float:
         """So far; on a GPU to be asked for once its steps are done."""
-        return sum(asked.elapsed_time(given) for asked, given in self._waits) / 1000
+        self._known_ms += sum(asked.elapsed_time(given) for asked, given in self._waits)
+        self._waits.clear()
+        return self._known_ms / 1000
 
     @property
     def fraction(self) -> float:

@@ -31,6 +31,8 @@ class Workers(Protocol):
     local_size: int
     talks_on_gpus: bool
     """Whether gradients that lie on a GPU can be shared."""
+    summands: int
+    """How many workers' gradients are added up where their mean is wanted: the loss is divided by it."""
 
     def share_gradients(self, optimizer: Optimizer, model: nn.Module, micro_batches: int) -> Optimizer:
         """The optimizer, made to average gradients over all workers once a step, after so many backward passes."""
@@ -81,6 +83,7 @@ class Solo:
     local_rank = 0
     local_size = 1
     talks_on_gpus = True
+    summands = 1
 
     def share_gradients(self, optimizer: Optimizer, model: nn.Module, micro_batches: int) -> Optimizer:
         return optimizer
@@ -134,6 +137,8 @@ class HorovodWorkers:
         self.local_rank: int = hvd.local_rank()
         self.local_size: int = hvd.local_size()
         self.talks_on_gpus: bool = bool(hvd.nccl_built())
+        # To divide the sums would be another pass over all gradients. 16 bits would lose the parts that are too small.
+        self.summands: int = self.size if settings.compression == "none" and not settings.adasum else 1
 
     def share_gradients(self, optimizer: Optimizer, model: nn.Module, micro_batches: int) -> Optimizer:
         hvd, settings = self._hvd, self._settings
@@ -142,7 +147,7 @@ class HorovodWorkers:
             named_parameters=model.named_parameters(),
             compression=ChannelsLastCompressor(getattr(hvd.Compression, settings.compression)),
             backward_passes_per_step=micro_batches,
-            op=hvd.Adasum if settings.adasum else hvd.Average,
+            op=hvd.Adasum if settings.adasum else hvd.Average if self.summands == 1 else hvd.Sum,
         )
         return shared
 

@@ -33,7 +33,7 @@ def test_settings_become_the_variables_that_horovod_reads(settings, variables):
 
 
 @pytest.mark.parametrize(
-    ("settings", "cycle_ms"), [({}, "5"), ({"cycle_time_ms": 2}, "2"), ({"autotune": True}, None)], ids=str
+    ("settings", "cycle_ms"), [({}, "100"), ({"cycle_time_ms": 2}, "2"), ({"autotune": True}, None)], ids=str
 )
 def test_without_gpus_horovod_looks_less_often_unless_told_otherwise(settings, cycle_ms):
     assert environment_of(HorovodSettings(**settings), gpus=False).get("HOROVOD_CYCLE_TIME") == cycle_ms

@@ -99,8 +99,13 @@ def disturb(training: Training, inject: Callable[[Training], None], faults: int,
         except (IndexError, psutil.Error):  # it ended by itself just now
             training.wait_until(training.ended)
             return outcome
+        training.wait_until(lambda: training.ended() or training.over())
+        if not training.ended():  # stopped after its last exchange: there is nothing to recover
+            for worker in training.workers():
+                worker.resume()
+            training.wait_until(training.ended)
+            return outcome
         outcome.faults += 1
-        training.wait_until(training.ended)
         outcome.left_running += still_there(training)
 
 

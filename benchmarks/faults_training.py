@@ -82,6 +82,10 @@ class Training:
         assert self.process is not None, "launched"
         return self.process.poll() is not None
 
+    def over(self) -> bool:
+        """Whether rank 0 has said what it made, which is the last that it does."""
+        return "next: python jobs/evaluate.py" in self.printed()
+
     def status(self) -> int:
         """With which it ends."""
         assert self.process is not None, "launched"

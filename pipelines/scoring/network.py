@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pyspark import SparkFiles
 from torch import Tensor, nn
 
+from pipelines.allocator import keep_freed_memory
 from pipelines.evaluation.metrics import scores_of_views
 from pipelines.evaluation.outcomes import SMALLEST, Floats
 from pipelines.images.codec import Image
@@ -36,6 +37,7 @@ class Network:
 def load(path: str, threads: int) -> nn.Module:
     """The graph in this file, once a process, which from then on computes with so many threads."""
     torch.set_num_threads(threads)
+    keep_freed_memory()
     graph: nn.Module = torch.export.load(path).module()
     return graph
 

@@ -20,6 +20,7 @@ from typing import NoReturn
 import psutil
 import torch
 
+from pipelines.allocator import keep_freed_memory
 from pipelines.config import ElasticSettings, InputError, TrainSettings
 from pipelines.training.checkpoint import Checkpoint, newest_good
 from pipelines.training.recovery import Recovery, WorkersChanged
@@ -115,6 +116,7 @@ def train_elastic(settings: TrainSettings, train: Train) -> None:
     recovery = Elastic(settings.elastic)
     notification_manager.init()
     notification_manager.register_listener(recovery)
+    keep_freed_memory()
     workers = _meet(settings)
     while True:
         share_cores(workers)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from pipelines.training.workers import Workers
 
+_NO, _YES = torch.zeros(1), torch.ones(1)
+
 STATUS = 128 + signal.SIGTERM
 """Of a process that ended because of it."""
 
@@ -32,7 +34,7 @@ class Stop:
     def agreed(self) -> bool:
         """To be asked by all workers after every step; the same on all of them."""
         answer = self.finish()
-        self._under_way = self._workers.begin_sum(torch.tensor([float(self.heard or self._also())]))
+        self._under_way = self._workers.begin_sum(_YES if self.heard or self._also() else _NO)
         return answer
 
     def finish(self) -> bool:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from pipelines.allocator import keep_freed_memory
 from pipelines.config import HorovodSettings, InputError
 from pipelines.dataset.manifest import Manifest, read_manifest
 from pipelines.dataset.storage import Address
@@ -207,12 +208,14 @@ class HorovodWorkers:
 def connected(settings: HorovodSettings) -> Iterator[Workers]:
     """Horovod's workers if horovodrun started this process, else this process alone.
 
-    Also gives this process its share of the host's cores, so that workers on one host do not fight for them. If another
-    worker ends early, what this one then waits for in vain is an InputError that points to the other's message.
+    Also gives this process its share of the host's cores, so that workers on one host do not fight for them, and lets
+    it keep the memory that it frees. If another worker ends early, what this one then waits for in vain is an
+    InputError that points to the other's message.
     """
     launched = "HOROVOD_SIZE" in os.environ
     workers: Workers = HorovodWorkers(settings) if launched else Solo()
     share_cores(workers)
+    keep_freed_memory()
     try:
         yield workers
     except RuntimeError as error:

@@ -115,8 +115,8 @@ def _rounds(asked: argparse.Namespace) -> list[Round]:
         spark = start_session(asked.cores)
         rounds = []
         for _ in range(asked.rounds):
-            _job(spark, model, folder, "few", asked)
-            steady, whole = _job(spark, model, folder, "all", asked)
+            _job(spark, model, folder, "few", asked.batch, 2 * asked.batch)
+            steady, whole = _job(spark, model, folder, "all", asked.batch)
             _bare(processes, model, few, asked.batch)
             rounds.append(Round(steady, whole, _bare(processes, model, files, asked.batch)))
             print(rounds[-1], file=sys.stderr, flush=True)
@@ -125,14 +125,14 @@ def _rounds(asked: argparse.Namespace) -> list[Round]:
 
 
 def _job(
-    spark: SparkSession, model: LoggedModel, folder: Path, source: str, asked: argparse.Namespace
+    spark: SparkSession, model: LoggedModel, folder: Path, source: str, batch: int, per_file: int | None = None
 ) -> tuple[Rate, Rate]:
     """In steady state, and of the whole call; the processor time is the whole call's."""
     tree = {
         "source": {"path": str(folder / source)},
         "model": "",
-        "output": {"path": str(folder / "scores"), "images_per_file": 2 * asked.batch},
-        "batch": asked.batch,
+        "output": {"path": str(folder / "scores"), "images_per_file": per_file},
+        "batch": batch,
         "max_reject_fraction": 0,
     }
     start, cpu_s = time.perf_counter(), _cpu_s()
@@ -175,10 +175,9 @@ def memory_cost(originals: Path, count: int, cores: int) -> Cost:
         tempfile.tempdir = folder  # a spawned process ends without removing what the session leaves
         replicate(originals, count, Path(folder, "all"))
         model = logged("lenet5_modern", Path(folder))
-        asked = argparse.Namespace(batch=32)
         with PeakRss() as peak:
             spark = start_session(cores)
-            _job(spark, model, Path(folder), "all", asked)
+            _job(spark, model, Path(folder), "all", 32)
         spark.stop()
     return peak.cost()
 

@@ -33,7 +33,7 @@ class ScoreOutputSettings(Settings):
     """A folder that must not be there yet, or its hdfs://, s3:// or gs:// address; it appears when all is scored. On a
     cluster, in a place that all its machines share."""
     images_per_file: int | None = Field(None, ge=1)
-    """Images in a Parquet file, the unit in which Spark works. none: a 128th of all, but 64 to 4,096."""
+    """Images in a Parquet file, the unit in which Spark works. none: a 128th of all, but 256 to 4,096."""
     files_per_wave: int | None = Field(None, ge=1)
     """Files between two commits: a job that is killed goes on after the last. none: four for every core."""
 

@@ -1,5 +1,6 @@
 """A model's graph at work in a Spark task: loaded once a process, images to the probabilities of their classes."""
 
+import gc
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -39,6 +40,7 @@ def load(path: str, threads: int) -> nn.Module:
     torch.set_num_threads(threads)
     keep_freed_memory()
     graph: nn.Module = torch.export.load(path).module()
+    gc.freeze()  # Spark's workers collect garbage after each task, and would look through all of torch each time
     return graph
 
 

@@ -19,7 +19,7 @@ from pipelines.scoring.network import Network
 from pipelines.scoring.output import FOLDER, JOURNAL, Output, Report
 from pipelines.scoring.source import Images, find_images
 
-_FILES, _FEWEST, _MOST = 128, 64, 4096
+_FILES, _FEWEST, _MOST = 128, 256, 4096
 """Of files, and of images in one, where the settings do not say."""
 _NOT_ASKED = {"model", "source", "output", "batch", "threads", "max_reject_fraction", "tracking"}
 """Settings that make no difference to the scores, or are there by what they led to."""

@@ -56,9 +56,9 @@ ALL = {
         "ORIGINALS --resume --memory 20",
         "ORIGINALS --images 160 --batch 16 --rounds 1 --peers petastorm --cache WORK/cache",
     ),
-    "scoring": Benchmark("scoring", "ORIGINALS", "ORIGINALS --images 16 --rounds 1 --batch 4 --cores 1"),
+    "scoring": Benchmark("scoring", "ORIGINALS --images 2048", "ORIGINALS --images 16 --rounds 1 --batch 4 --cores 1"),
     "models": Benchmark("models", short=None, why="it installs torchvision in an environment of its own"),
-    "training": Benchmark("training", short="--rounds 1 --turn 0.2 --warm-up 1 --parts step --cores 1"),
+    "training": Benchmark("training", short="--starts 1 --rounds 1 --turn 0.2 --warm-up 1 --parts step --cores 1"),
     "scaling": Benchmark("scaling"),
     "scaling_measured": Benchmark("scaling", "--measure 1,2", "--measure 1,2 --rounds 1 --turn 0.2"),
     "tracking": Benchmark(

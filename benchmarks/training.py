@@ -1,10 +1,11 @@
 """Our training step beside a bare loop, our workers beside DistributedDataParallel's, real data beside synthetic.
 
-    python -m benchmarks.training [--rounds 15] [--turn 4] [--cores 2] [--parts step,workers,input] > report.md
+    python -m benchmarks.training [--starts 5] [--rounds 3] [--turn 3] [--cores 2] [--parts step,workers,input]
 
 Everything that is compared with each other is started at once, as commands of their own, warmed up, and then takes
-turns of --turn seconds while the others are stopped (benchmarks/turns.py), so a busy machine slows all of them. Ratios
-are medians of the rounds' own ratios; processor time hardly depends on what else the machine does. Images are noise,
+turns of --turn seconds while the others are stopped (benchmarks/turns.py), so a busy machine slows all of them. After
+so many rounds all are started anew: where a process happens to get its memory moves LeNet-5's step by a tenth. Ratios
+are medians of all rounds' own ratios; processor time hardly depends on what else the machine does. Images are noise,
 the weights of all sides start the same. The pictures of real data are made by benchmarks/pictures.py and stay under
 --cache. Progress goes to stderr.
 """
@@ -39,6 +40,7 @@ _ABOUT = {
 
 @dataclass(frozen=True)
 class Asked:
+    starts: int
     rounds: int
     turn_s: float
     warm_up: int
@@ -54,21 +56,31 @@ def main() -> None:
     for part in asked.parts:
         print(f"\n{_ABOUT[part]}\n\n{_HEAD}")
         for task in TASKS if part != "input" else TASKS[-1:]:
-            with tempfile.TemporaryDirectory(prefix="strata-benchmark-") as folder:
-                try:
-                    sides = _sides(part, task, asked, Path(folder))
-                    paces = measured(sides, asked.rounds, asked.turn_s, asked.warm_up)
-                except FailedError as error:
-                    print(f"\n{part}, {task.network}: {error}", flush=True)
-                    continue
+            try:
+                sides, paces = _paces(part, task, asked)
+            except FailedError as error:
+                print(f"\n{part}, {task.network}: {error}", flush=True)
+                continue
             for side in sides:
                 print(_row(task, side, paces[sides[0].name], paces[side.name]), flush=True)
 
 
+def _paces(part: str, task: Task, asked: Asked) -> tuple[list[Side], dict[str, list[Pace]]]:
+    """Of all starts. Raises FailedError."""
+    paces: dict[str, list[Pace]] = {}
+    for _ in range(asked.starts):
+        with tempfile.TemporaryDirectory(prefix="strata-benchmark-") as folder:
+            sides = _sides(part, task, asked, Path(folder))
+            for name, found in measured(sides, asked.rounds, asked.turn_s, asked.warm_up).items():
+                paces.setdefault(name, []).extend(found)
+    return sides, paces
+
+
 def _arguments() -> Asked:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--turn", type=float, default=4.0, metavar="S", help="seconds, of many steps")
+    parser.add_argument("--starts", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3, help="of each start")
+    parser.add_argument("--turn", type=float, default=3.0, metavar="S", help="seconds, of many steps")
     parser.add_argument("--warm-up", type=int, default=20, metavar="STEPS")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--parts", default=",".join(_ABOUT), help="some of them, with commas")
@@ -77,7 +89,7 @@ def _arguments() -> Asked:
     parts = tuple(asked.parts.split(","))
     if unknown := set(parts) - set(_ABOUT):
         parser.error(f"no part {', '.join(sorted(unknown))}: there are {', '.join(_ABOUT)}")
-    return Asked(asked.rounds, asked.turn, asked.warm_up, asked.cores, parts, asked.cache)
+    return Asked(asked.starts, asked.rounds, asked.turn, asked.warm_up, asked.cores, parts, asked.cache)
 
 
 # --- who takes turns ----------------------------------------------------------------------------
@@ -143,7 +155,8 @@ def _print_machine(asked: Asked) -> None:
     print(
         f"{time.strftime('%Y-%m-%d')}, {asked.cores} of {len(models)} cores of {models[0].partition(': ')[2]}, load "
         f"average {os.getloadavg()[0]:.1f} before, Python {platform.python_version()}, torch "
-        f"{torch.__version__.partition('+')[0]}; {asked.rounds} rounds, turns of {asked.turn_s:g} s."
+        f"{torch.__version__.partition('+')[0]}; {asked.starts} starts of "
+        f"{asked.rounds} rounds, turns of {asked.turn_s:g} s."
     )
 
 

@@ -298,4 +298,5 @@ def test_images_of_a_size_that_the_network_does_not_take_are_rejects(spark, data
 
 def test_few_images_are_spread_over_tasks_and_many_make_no_small_files():
     output = settings("x", "y").output
-    assert [images_per_file(count, output) for count in (1, 256 * 128, 256 * 128 + 1, 1_281_167)] == [256, 256, 257, 4096]
+    counts = (1, 256 * 128, 256 * 128 + 1, 1_281_167)
+    assert [images_per_file(count, output) for count in counts] == [256, 256, 257, 4096]

@@ -103,7 +103,7 @@ def _score(
         read=listing.read,
         root=listing.root,
         batch=settings.batch,
-        top=min(settings.top, len(model.metadata.class_names)),
+        top=settings.top,
     )
     journal = Journal(output.unfinished / JOURNAL)
     before = {record.path for record in journal.read()}

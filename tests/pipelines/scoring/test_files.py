@@ -19,7 +19,7 @@ def test_classes_fall_by_probability_and_of_equal_ones_the_lower_label_comes_fir
 
 
 def test_a_class_is_named_by_its_label():
-    probabilities = np.eye(4, dtype=np.float32)
+    probabilities = np.eye(4, dtype=np.float32)[[2, 0, 3, 1]]
     table = scores_table(list("abcd"), probabilities, NAMES, top=1)
-    assert table.column("class_name").to_pylist() == NAMES.to_pylist()
-    assert table.column("label").to_pylist() == [0, 1, 2, 3]
+    assert table.column("label").to_pylist() == [2, 0, 3, 1]
+    assert table.column("class_name").to_pylist() == [NAMES[label].as_py() for label in (2, 0, 3, 1)]

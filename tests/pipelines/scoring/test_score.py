@@ -18,6 +18,7 @@ from pipelines.config import (
     TenCrop,
 )
 from pipelines.dataset.logged_model import ModelMetadata, metadata_of
+from pipelines.dataset.storage import Location
 from pipelines.evaluation.evaluate import probabilities_and_outcomes
 from pipelines.evaluation.metrics import predict
 from pipelines.images.codec import encode
@@ -76,7 +77,7 @@ def model(tmp_path_factory):
 
 def settings(path, into, **more):
     return ScoreSettings.model_validate(
-        {"source": {"path": str(path)}, "model": "models:/some/1", "output": {"path": str(into)}} | more
+        {"source": {"path": str(path)}, "model": "models:/some@champion", "output": {"path": str(into)}} | more
     )
 
 
@@ -260,8 +261,12 @@ def test_the_report_says_what_was_scored(spark, folder, model, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*urllib3")
-def test_a_store_without_folders_gets_the_report_last(spark, folder, model, bucket):
+def test_a_store_without_folders_gets_the_report_last(spark, folder, model, bucket, monkeypatch):
+    moved, rename = [], Location.rename
+    monkeypatch.setattr(Location, "rename", lambda one, to: moved.append(to.name) or rename(one, to))
     report = score(spark, settings(folder, bucket / "out"), model)
+    assert moved[0].startswith("part-")
+    assert moved[-1] == "report.json"
     assert report.scored == 40
     assert [str(info.path).partition("/")[2] for info in bucket.files(below=True)] == [
         "out/report.json",
@@ -284,7 +289,7 @@ def test_what_cannot_be_scored_is_said_before_anything_is_done(spark, folder, di
     flips = logged_model(tmp_path, metadata((RandomFlip(kind="random_flip"), *CROP)))
     with pytest.raises(InputError, match="models:/some/1: its val_transforms draw at random"):
         score(spark, settings(folder, tmp_path / "out"), flips)
-    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob("*out*"))
 
 
 def test_images_of_a_size_that_the_network_does_not_take_are_rejects(spark, dataset, tmp_path):

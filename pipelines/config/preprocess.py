@@ -33,6 +33,11 @@ class SourceSettings(Settings):
     def _path_where_needed(self) -> "SourceSettings":
         if self.kind != "digits" and self.path is None:
             raise ValueError("source.path is missing: the folder of the images (only source.kind = digits needs none)")
+        if self.kind == "digits" and self.path:
+            raise ValueError(
+                f"source.path = {self.path}, but source.kind = digits reads no folder: set another kind, or leave the "
+                "path out"
+            )
         return self
 
 

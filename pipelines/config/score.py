@@ -25,6 +25,11 @@ class ScoreSourceSettings(Settings):
     def _path_where_needed(self) -> "ScoreSourceSettings":
         if self.kind != "digits" and self.path is None:
             raise ValueError("source.path is missing: the folder, tar or dataset of the images to score")
+        if self.kind == "digits" and self.path:
+            raise ValueError(
+                f"source.path = {self.path}, but source.kind = digits reads no folder: set another kind, or leave the "
+                "path out"
+            )
         return self
 
 

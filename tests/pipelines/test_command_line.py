@@ -292,3 +292,12 @@ def test_no_setting_runs_code(tmp_path, tag):
     with pytest.raises(InputError, match="is not readable as a YAML value"):
         parse(TrainSettings, [str(path), f"seed={tag} [{tmp_path / 'sprung'}]"])
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(("settings_type", "more"), [(PreprocessSettings, ""), (ScoreSettings, "model: m\n")])
+def test_a_folder_that_would_not_be_read_is_refused(settings_type, more, tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_text("source: {kind: digits}\noutput: {path: x}\n" + more)
+    parse(settings_type, [str(path)])
+    with pytest.raises(InputError, match=r"source\.path = /images, but source\.kind = digits reads no folder"):
+        parse(settings_type, [str(path), "source.path=/images"])

@@ -91,7 +91,7 @@ class TestRevolution:
             axes = figure.subplots()
             chart.panels[0].draw(axes)
             figure.draw_without_rendering()
-            assert all(text.get_window_extent().x1 <= figure.bbox.x1 for text in axes.texts)
+            assert all(text.get_window_extent().x1 <= axes.bbox.x1 for text in axes.texts)
 
     def test_every_published_error_is_in_the_table(self, compared):
         (table,) = tables(revolution(whole(), compared)).values()

@@ -57,6 +57,7 @@ ALL = {
         "ORIGINALS --images 160 --batch 16 --rounds 1 --peers petastorm --cache WORK/cache",
     ),
     "scoring": Benchmark("scoring", "ORIGINALS --images 2048", "ORIGINALS --images 16 --rounds 1 --batch 4 --cores 1"),
+    "ensemble": Benchmark("ensemble", "--work WORK", "--work WORK --sizes 3x40 --classes 10"),
     "models": Benchmark("models", short=None, why="it installs torchvision in an environment of its own"),
     "training": Benchmark("training", short="--starts 1 --rounds 1 --turn 0.2 --warm-up 1 --parts step --cores 1"),
     "scaling": Benchmark("scaling"),

@@ -14,9 +14,9 @@ from pyspark.sql import SparkSession
 
 from pipelines.config import ImageSettings, OutputSettings, PreprocessSettings, SourceSettings
 from pipelines.preprocess.make_dataset import make_dataset
-from pipelines.preprocess.session import spark_session
 from pipelines.preprocess.sources.names import has_image_suffix
 from pipelines.preprocess.waves import Waves
+from pipelines.spark import spark_session
 
 IMAGE = ImageSettings(resize="shorter_side", size=256, quality=90)
 

@@ -14,10 +14,8 @@ epoch costs. Progress goes to stderr.
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -33,6 +31,7 @@ import pyarrow.parquet as pq
 from benchmarks.loading_memory import first_batch_s, memory, print_memory, print_resume
 from benchmarks.loading_peers import PEERS, RATIO, SCALE, SIDE, Epoch, measure, timed
 from benchmarks.loading_setup import WRITERS, FailedError, dataset_of, once, output_of, python_of, write_files
+from benchmarks.machine import machine_line
 from pipelines.config import LoaderSettings
 from pipelines.dataset.manifest import read_manifest
 from pipelines.images.augmentation import Drawn
@@ -238,10 +237,8 @@ def _rates(
 
 
 def _print_machine(asked: argparse.Namespace) -> None:
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     print(
-        f"{time.strftime('%Y-%m-%d')}, {asked.cores} of {len(models)} cores of {models[0].partition(': ')[2]}, "
-        f"load average {os.getloadavg()[0]:.1f} before, Python {platform.python_version()}. "
+        f"{machine_line(asked.cores)} "
         f"{asked.images:,} images from {asked.originals.name}, shorter side 256, JPEG of quality 90, in the page "
         f"cache, to {SIDE} x {SIDE}, batches of {asked.batch}; {asked.rounds} rounds.\n"
     )

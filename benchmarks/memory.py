@@ -36,13 +36,15 @@ class Cost(NamedTuple):
     """Largest RSS of the driver's Python."""
     worker_bytes: int = 0
     """Largest RSS of one of Spark's Python workers."""
+    jvm_bytes: int = 0
+    """Largest RSS of Spark's JVM."""
 
 
 class PeakRss:
-    """The largest RSS, while the block runs, of this process and of any of Spark's Python workers below it."""
+    """The largest RSS, while the block runs, of this process, of any of Spark's Python workers below it and its JVM."""
 
     def __enter__(self) -> "PeakRss":
-        self.driver_bytes = self.worker_bytes = 0
+        self.driver_bytes = self.worker_bytes = self.jvm_bytes = 0
         self._start, self.seconds = time.perf_counter(), 0.0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
@@ -55,21 +57,32 @@ class PeakRss:
         self._thread.join()
 
     def cost(self) -> Cost:
-        return Cost(self.seconds, self.driver_bytes, self.worker_bytes)
+        return Cost(self.seconds, self.driver_bytes, self.worker_bytes, self.jvm_bytes)
 
     def _sample(self) -> None:
         this = psutil.Process()
         while True:
             self.driver_bytes = max(self.driver_bytes, this.memory_info().rss)
-            self.worker_bytes = max([self.worker_bytes, *map(_worker_rss, this.children(recursive=True))])
+            children = this.children(recursive=True)
+            self.worker_bytes = max([self.worker_bytes, *map(_worker_rss, children)])
+            self.jvm_bytes = max([self.jvm_bytes, *map(_jvm_rss, children)])
             if self._ended.wait(_EVERY_S):
                 return
 
 
 def _worker_rss(process: psutil.Process) -> int:
+    return _rss(process, "pyspark.daemon", "pyspark.worker")
+
+
+def _jvm_rss(process: psutil.Process) -> int:
+    return _rss(process, "org.apache.spark.deploy.SparkSubmit")
+
+
+def _rss(process: psutil.Process, *beginnings: str) -> int:
+    """Of a process that has a word with one of these beginnings in its command; else 0."""
     try:
-        is_worker = any(word.startswith(("pyspark.daemon", "pyspark.worker")) for word in process.cmdline())
-        return int(process.memory_info().rss) if is_worker else 0
+        is_meant = any(word.startswith(beginnings) for word in process.cmdline())
+        return int(process.memory_info().rss) if is_meant else 0
     except psutil.Error:  # it has ended meanwhile
         return 0
 

@@ -13,8 +13,6 @@ one default wave: the more images, the closer to the 8,192 a file that users get
 """
 
 import argparse
-import os
-import platform
 import shutil
 import statistics
 import sys
@@ -24,7 +22,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import version
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
@@ -34,6 +31,7 @@ from pyspark.sql import SparkSession
 
 from benchmarks import peers
 from benchmarks.job import replicate, run_job, settings_for, start_session
+from benchmarks.machine import machine_line
 from benchmarks.memory import Cost, apart, job_cost, listing_cost
 
 Rates = dict[str, list[float]]
@@ -61,7 +59,7 @@ def main() -> None:
         "--listing", type=int, default=0, metavar="N", help="cost of listing a training tar of N images"
     )
     asked = parser.parse_args()
-    _print_machine(asked.cores)
+    print(f"{machine_line(asked.cores, *_PACKAGES)} Shorter side 256, JPEG of quality 90.")
     if asked.rounds:
         print(f"{asked.images:,} images from {asked.originals.name}, {asked.rounds} rounds.\n")
         _print_rates(_rates(asked.originals, asked.images, asked.rounds, asked.cores))
@@ -162,16 +160,6 @@ def _rates(originals: Path, images: int, rounds: int, cores: int) -> Rates:
 
 
 # --- the report ---------------------------------------------------------------------------------
-
-
-def _print_machine(cores: int) -> None:
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
-    print(
-        f"{time.strftime('%Y-%m-%d')}, {cores} of {len(models)} cores of {models[0].partition(': ')[2]}, "
-        f"load average {os.getloadavg()[0]:.1f} before, Python {platform.python_version()}, {packages}. "
-        "Shorter side 256, JPEG of quality 90."
-    )
 
 
 def _print_rates(rates: Rates) -> None:

@@ -11,8 +11,6 @@ a worker's memory grows with the images. Progress goes to stderr.
 """
 
 import argparse
-import os
-import platform
 import shutil
 import statistics
 import sys
@@ -22,7 +20,6 @@ from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import redirect_stdout
 from functools import partial
-from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +31,7 @@ from pyspark.sql import SparkSession
 
 import models
 from benchmarks.job import replicate, start_session
+from benchmarks.machine import machine_line
 from benchmarks.memory import Cost, PeakRss, apart
 from models.classifier import Classifier
 from pipelines.config import CentreCrop, ImageSettings, ScoreSettings
@@ -72,7 +70,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--memory", default="", metavar="A,B", help="peak memory of the job at these sizes")
     asked = parser.parse_args()
-    _print_machine(asked.cores)
+    print(machine_line(asked.cores, *_PACKAGES))
     if asked.rounds:
         print(f"{asked.network}, {asked.images:,} images, batches of {asked.batch}, {asked.rounds} rounds.\n")
         _print_rates(_rounds(asked))
@@ -183,15 +181,6 @@ def memory_cost(originals: Path, count: int, cores: int) -> Cost:
 
 
 # --- the report ---------------------------------------------------------------------------------
-
-
-def _print_machine(cores: int) -> None:
-    named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
-    print(
-        f"{time.strftime('%Y-%m-%d')}, {cores} of {len(named)} cores of {named[0].partition(': ')[2]}, "
-        f"load average {os.getloadavg()[0]:.1f} before, Python {platform.python_version()}, {packages}."
-    )
 
 
 def _print_rates(rounds: Sequence[Round]) -> None:

@@ -12,18 +12,15 @@ the weights of all sides start the same. The pictures of real data are made by b
 
 import argparse
 import os
-import platform
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from benchmarks.loading_setup import FailedError
+from benchmarks.machine import machine_line
 from benchmarks.pictures import dataset_of_pictures
 from benchmarks.steps import Task
 from benchmarks.turns import Pace, Side, cpu_ratio, measured, ratio
@@ -151,12 +148,9 @@ _HEAD = (
 
 
 def _print_machine(asked: Asked) -> None:
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     print(
-        f"{time.strftime('%Y-%m-%d')}, {asked.cores} of {len(models)} cores of {models[0].partition(': ')[2]}, load "
-        f"average {os.getloadavg()[0]:.1f} before, Python {platform.python_version()}, torch "
-        f"{torch.__version__.partition('+')[0]}; {asked.starts} starts of "
-        f"{asked.rounds} rounds, turns of {asked.turn_s:g} s."
+        f"{machine_line(asked.cores, 'torch')} {asked.starts} starts of {asked.rounds} rounds, turns of "
+        f"{asked.turn_s:g} s."
     )
 
 

@@ -21,14 +21,14 @@ from pipelines.dataset.logged_model import ModelMetadata, metadata_of
 from pipelines.dataset.lookup import stored_images
 from pipelines.dataset.manifest import Manifest, read_manifest
 from pipelines.dataset.overlap import check_unseen
-from pipelines.evaluation.ensemble import worst_mistakes, write_predictions
+from pipelines.evaluation.ensemble import worst_mistakes
 from pipelines.evaluation.ensemble_pictures import draw_agreement, draw_curve
 from pipelines.evaluation.members import read_members, read_predictions
 from pipelines.evaluation.report import save, write_report
 from pipelines.evaluation.study import Study, judged, study
 from pipelines.evaluation.tally import interval
 from pipelines.loading.loader import Loader
-from pipelines.preprocess.session import spark_session
+from pipelines.spark import spark_session
 from pipelines.tracking.registry import register_ensemble
 from pipelines.tracking.runs import TrainedRun, group_of, trained_runs
 from pipelines.tracking.tags import KIND_TAG, NOTE_TAG
@@ -96,8 +96,7 @@ def average(settings: EnsembleSettings, members: Members, run_id: str) -> tuple[
     """All about the ensemble, and its own predictions, which are on disk."""
     together = judged(settings, members.predictions, members.ids)
     found = study(settings, members.predictions, members.ids, together)
-    averaged = together.predictions(run_id, found.weights, settings.combine == "logits")
-    write_predictions(averaged, settings.predictions, run_id)
+    together.write_predictions(settings.predictions, run_id, found.weights, settings.combine == "logits")
     together.close()
     return found, read_predictions(members.predictions.sparkSession, settings.predictions, [run_id])
 

@@ -9,8 +9,8 @@ from pipelines.config import PreprocessSettings, TrackingSettings
 from pipelines.dataset.manifest import Manifest
 from pipelines.dataset.storage import Location
 from pipelines.preprocess.make_dataset import make_dataset
-from pipelines.preprocess.session import spark_session
 from pipelines.preprocess.statistics import as_text
+from pipelines.spark import spark_session
 
 
 def main(settings: PreprocessSettings) -> None:

@@ -6,8 +6,8 @@ from tempfile import TemporaryDirectory
 from pipelines.command_line import run
 from pipelines.config import ScoreSettings
 from pipelines.dataset.storage import Location
-from pipelines.preprocess.session import spark_session
 from pipelines.scoring.score import score
+from pipelines.spark import spark_session
 from pipelines.tracking.logged_model import fetch_model
 
 

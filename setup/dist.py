@@ -2,7 +2,7 @@
 
 Run by `make dist` with .venv's Python; `make dist WITH=torch` packs torch, too, which only scoring needs there. It
 packs what is installed, so it needs no network, and executors get the very versions of the driver: a dataset's digest
-depends on its encoders. Our own code is not in it, since a job ships that itself (pipelines/preprocess/session.py); nor
+depends on its encoders. Our own code is not in it, since a job ships that itself (pipelines/spark.py); nor
 are Python and Spark, which every machine of a cluster has.
 """
 

@@ -17,7 +17,7 @@ from pipelines.config import PreprocessSettings
 from pipelines.dataset.manifest import Manifest
 from pipelines.dataset.storage import Location
 from pipelines.preprocess.make_dataset import make_dataset
-from pipelines.preprocess.session import spark_session
+from pipelines.spark import spark_session
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # how long an example takes is not asserted
 hypothesis.settings.load_profile("any machine")

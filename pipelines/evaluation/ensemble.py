@@ -1,9 +1,11 @@
 """Ensembles from stored predictions, by Spark: nothing that grows with images times classes leaves the executors.
 
-One shuffle brings the members' predictions together, image by image; every question after it is a pass over them.
+One shuffle brings the members' predictions together, image by image, on the executors' disks; every question after it
+is a pass over them. Nor does the memory of an executor grow: a task holds some thousand rows at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from pipelines.evaluation.mistakes import Mistake
 from pipelines.evaluation.outcomes import SMALLEST, Doubles, Floats, Integers, outcomes_of
 from pipelines.evaluation.predictions import COMPRESSION, Source, predictions_table
 from pipelines.evaluation.tally import Evaluation, Tally
+from pipelines.spark import progress_lines
 
 _TASK_BYTES = 64 << 20
 """Of probabilities in one task, about."""
@@ -53,29 +56,46 @@ class Together:
 
     def __init__(self, members: DataFrame, runs: Sequence[str]) -> None:
         self.members, self.runs = len(runs), list(runs)
+        self._spark = members.sparkSession
         first = members.select(F.size("probabilities").alias("classes"), *_SOURCE).first()
         assert first is not None, "read_members has seen to it"
         self.classes: int = first.classes
         self._source = {name: first[name] for name in _SOURCE}
         self.rows = members
         places = F.create_map(*(F.lit(each) for place, run in enumerate(runs) for each in (run, place)))
-        partitions = max(
-            members.sparkSession.sparkContext.defaultParallelism,
-            members.count() * self.classes * 4 // _TASK_BYTES,
+        predictions = members.count()
+        self.images = predictions // self.members
+        self._tasks = max(
+            self._spark.sparkContext.defaultParallelism,
+            predictions * self.classes * 4 // _TASK_BYTES,
         )
+        self._tasks_before = members.rdd.getNumPartitions() + self._tasks
         self._frame = (
             self.rows.select(places[F.col("run")].alias("member"), "key", "label", "probabilities")
-            .repartition(partitions, "key")
+            .repartition(self._tasks, "key")
             .sortWithinPartitions("key", "member")
-            .persist(StorageLevel.MEMORY_AND_DISK)
+            .persist(StorageLevel.DISK_ONLY)
         )
 
     def close(self) -> None:
         """Give back the memory and disk of the executors."""
         self._frame.unpersist()
 
-    def summed(self, measure: Callable[[Block], Doubles]) -> Doubles:
-        """The sum of what `measure` gives, an array of one shape, for the blocks of all images."""
+    @contextmanager
+    def _progress(self, what: str) -> Iterator[None]:
+        """Lines while the block goes over all images once; the first time, after having brought them together."""
+        with (
+            progress_lines(self._spark, f"{what}, images", self.images) as progress,
+            progress.wave(self._tasks_before + self._tasks, self.images),
+        ):
+            yield
+        self._tasks_before = 0
+
+    def summed(self, what: str, measure: Callable[[Block], Doubles]) -> Doubles:
+        """The sum of what `measure` gives, an array of one shape, for the blocks of all images.
+
+        what: is being asked, for the lines of progress.
+        """
         members = self.members
 
         def task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -84,8 +104,9 @@ class Together:
                 total = np.sum(sums, 0)
                 yield pa.RecordBatch.from_arrays([pa.array([total.tobytes()])], ["sums"])
 
-        of_tasks = self._frame.mapInArrow(task, "sums binary").rdd
-        total: Doubles = of_tasks.map(lambda row: np.frombuffer(row.sums)).treeReduce(np.add)
+        with self._progress(what):
+            of_tasks = self._frame.mapInArrow(task, "sums binary").rdd
+            total: Doubles = of_tasks.map(lambda row: np.frombuffer(row.sums)).treeReduce(np.add)
         return total
 
     def evaluate(self, weights: Doubles, of_logits: bool) -> Evaluation:
@@ -97,25 +118,29 @@ class Together:
             tally.add(outcomes_of(combined(block.P, weights, of_logits), block.labels))
             return tally.sums
 
-        return Evaluation.of(self.summed(measure), classes)
+        return Evaluation.of(self.summed("errors", measure), classes)
 
     def curve(self, orders: Integers, of_logits: bool) -> Doubles:
         """(orders, members, 2): top-1 and top-5 error of the first 1, 2, … members of each order. See `wrong_along`."""
-        return self._shares(lambda block: wrong_along(block.P, block.labels, orders, of_logits), (*orders.shape, 2))
+        return self._shares(
+            "curve", lambda block: wrong_along(block.P, block.labels, orders, of_logits), (*orders.shape, 2)
+        )
 
     def agreement(self) -> Doubles:
         """(members, members): the share of images for which two members find the same class most probable."""
-        return self._shares(lambda block: agreeing(block.P), (self.members, self.members))
+        return self._shares("agreement", lambda block: agreeing(block.P), (self.members, self.members))
 
     def errors_with_each(self, chosen: Sequence[int], of_logits: bool) -> Doubles:
         """(members,): the top-1 error of the chosen members together with each one."""
         return self._shares(
-            lambda block: wrong_with_each(block.P, block.labels, chosen, of_logits).sum(0), (self.members,)
+            f"member {len(chosen) + 1} of the greedy selection",
+            lambda block: wrong_with_each(block.P, block.labels, chosen, of_logits).sum(0),
+            (self.members,),
         )
 
-    def _shares(self, counted: Callable[[Block], Doubles | Integers], shape: tuple[int, ...]) -> Doubles:
+    def _shares(self, what: str, counted: Callable[[Block], Doubles | Integers], shape: tuple[int, ...]) -> Doubles:
         """What `counted` counts, as a share of all images."""
-        sums = self.summed(lambda block: np.append(len(block.labels), counted(block)).astype(np.float64))
+        sums = self.summed(what, lambda block: np.append(len(block.labels), counted(block)).astype(np.float64))
         shares: Doubles = sums[1:].reshape(shape) / sums[0]
         return shares
 
@@ -128,11 +153,12 @@ class Together:
                 of_labels = np.take_along_axis(block.P, block.labels[:, None, None], 2)[:, :, 0]
                 yield pa.RecordBatch.from_arrays([pa.array([of_labels.astype(np.float32).tobytes()])], ["of_labels"])
 
-        parts = self._frame.mapInArrow(task, "of_labels binary").collect()
+        with self._progress("weights"):
+            parts = self._frame.mapInArrow(task, "of_labels binary").collect()
         return fit_weights(np.frombuffer(b"".join(part.of_labels for part in parts), np.float32).reshape(-1, members))
 
-    def predictions(self, run: str, weights: Doubles, of_logits: bool) -> DataFrame:
-        """The ensemble's own predictions, as those of a run named `run`."""
+    def write_predictions(self, folder: Path, run: str, weights: Doubles, of_logits: bool) -> None:
+        """The ensemble's own predictions, as jobs/evaluate.py writes those of a run."""
         members, source = self.members, Source(run, **self._source)
 
         def task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -141,7 +167,9 @@ class Together:
                 seen = outcomes_of(probabilities, block.labels)
                 yield from predictions_table(source, block.keys, probabilities, seen).to_batches()
 
-        return self._frame.mapInArrow(task, _SCHEMA)
+        written = self._frame.mapInArrow(task, _SCHEMA).write.option("compression", COMPRESSION)
+        with self._progress("predictions"):
+            written.parquet(f"file://{(folder / run).absolute()}")
 
 
 _SOURCE = ("protocol", "dataset_digest", "classes_digest")
@@ -172,11 +200,6 @@ def _block(table: pa.Table, members: int) -> Block:
     firsts = table.take(pa.array(np.arange(0, table.num_rows, members)))
     labels = firsts.column(columns.LABEL).to_numpy().astype(np.int64)
     return Block(firsts.column(columns.KEY).to_pylist(), labels, values.reshape(len(labels), members, -1))
-
-
-def write_predictions(predictions: DataFrame, folder: Path, run: str) -> None:
-    """As jobs/evaluate.py writes those of a run."""
-    predictions.write.option("compression", COMPRESSION).parquet(f"file://{(folder / run).absolute()}")
 
 
 def worst_mistakes(predictions: DataFrame, count: int) -> list[Mistake]:

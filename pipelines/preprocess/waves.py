@@ -13,8 +13,8 @@ from pyspark.sql import SparkSession
 from pipelines.config import InputError
 from pipelines.dataset.storage import Location
 from pipelines.preprocess.records import FileRecord, Journal
-from pipelines.preprocess.session import Progress, progress_lines
 from pipelines.preprocess.write import pack, unpack
+from pipelines.spark import Progress, progress_lines
 
 ATTEMPTS = 3
 """How often a file is tried whose source or target could not be read or written."""

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.config import EnsembleSettings, InputError
 from pipelines.evaluation.combining import fit_weights, orders_of
-from pipelines.evaluation.ensemble import Together, of_part, worst_mistakes, write_predictions
+from pipelines.evaluation.ensemble import Together, of_part, worst_mistakes
 from pipelines.evaluation.members import errors, read_members, read_predictions
 from pipelines.evaluation.outcomes import outcomes_of
 from pipelines.evaluation.predictions import PredictionWriter, Source, rounded
@@ -91,7 +91,7 @@ def test_the_errors_of_members_are_those_of_numpy(members, labels, chances):
 def test_the_ensemble_is_the_average_of_its_members(
     spark, folder, together, labels, chances, weights, of_logits, tmp_path
 ):
-    write_predictions(together.predictions("all", np.array(weights), of_logits), tmp_path, "all")
+    together.write_predictions(tmp_path, "all", np.array(weights), of_logits)
     stored = read_predictions(spark, tmp_path, ["all"])
     expected = average(chances, weights, of_logits)
     rows = stored.collect()

@@ -1,4 +1,4 @@
-"""The Spark session of our jobs: our own code shipped to the executors, progress in plain lines."""
+"""The Spark session of the jobs: our own code shipped to the executors, progress in plain lines."""
 
 import atexit
 import shutil
@@ -40,7 +40,7 @@ def spark_session(name: str) -> SparkSession:
 def _packed_code() -> Path:
     folder = tempfile.mkdtemp(prefix="strata-code-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # executors fetch it for as long as the session lives
-    packages = Path(__file__).resolve().parents[1]
+    packages = Path(__file__).resolve().parent
     archive = Path(folder, "strata.zip")
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
         for source in sorted(packages.rglob("*.py")):
@@ -57,22 +57,25 @@ class Progress:
         self._start = time.monotonic()
         self._finished = 0
         self._tasks, self._in_wave = 0, 0
+        self._stages: set[int] = set()
 
     @contextmanager
     def wave(self, tasks: int, items: int) -> Iterator[None]:
-        """One action of `tasks` tasks that work on `items` items in all; they count when it ends well."""
+        """One action of `tasks` tasks, in all its stages, that work on `items` items; they count when it ends well."""
         self._tasks, self._in_wave = tasks, items
+        self._stages.clear()
         yield
         self._finished = min(self._items, self._finished + items)
         self._in_wave = 0
 
     def line(self) -> str:
         """Done, rate and time left."""
-        stages = [info for stage in self._tracker.getActiveStageIds() if (info := self._tracker.getStageInfo(stage))]
-        share = sum(info.numCompletedTasks for info in stages) / max(1, self._tasks)
+        self._stages |= set(self._tracker.getActiveStageIds())
+        stages = [info for stage in self._stages if (info := self._tracker.getStageInfo(stage))]
+        share = min(1, sum(info.numCompletedTasks for info in stages) / max(1, self._tasks))
         done = min(self._items, self._finished + share * self._in_wave)
         elapsed = time.monotonic() - self._start
-        left = f"{(self._items - done) * elapsed / done:.0f} s left" if done else "no file finished yet"
+        left = f"{(self._items - done) * elapsed / done:.0f} s left" if done else "no task finished yet"
         return f"  {self._what}: {done:.0f} of {self._items}, {done / elapsed:.0f}/s, {left}"
 
 

@@ -7,7 +7,7 @@ from tests.jobs.commands import call
 
 LISTENING = """
 import json, psutil
-from pipelines.preprocess.session import spark_session
+from pipelines.spark import spark_session
 
 spark_session("listening").range(10).count()
 spark = next(one for one in psutil.Process().parents() if "java" in one.name())

@@ -20,4 +20,28 @@ fi
 
 host_key=$(mktemp -d)/host_key
 ssh-keygen -q -t ed25519 -N '' -C strata -f "$host_key"
-exec /usr/sbin/sshd -D -e -f "$here/sshd_config" -o "HostKey=$host_key" -o "AuthorizedKeysFile=$keys/authorized_keys"
+/usr/sbin/sshd -D -e -f "$here/sshd_config" -o "HostKey=$host_key" -o "AuthorizedKeysFile=$keys/authorized_keys" &
+sshd=$!
+
+# Processes of jobs/train.py on this host, which has no others but this script's and horovodrun's.
+trainings() {
+    for process in /proc/[0-9]*; do
+        started=$(tr '\0' '\n' 2>/dev/null <"$process/cmdline" | head -n 2 | tr '\n' ' ')
+        case $started in
+        *python*' jobs/train.py ') echo "${process#/proc/}" ;;
+        esac
+    done
+}
+
+# A host that is taken away, by Kubernetes or Docker, hears SIGTERM and has 30 s, or what it was given: one worker that is told
+# is enough for all workers of all hosts to save at the same step.
+ask() {
+    for process in $(trainings); do
+        echo "sshd.sh: the host is taken away, so process $process is told to save"
+        kill -TERM "$process" || true
+    done
+    while [ -n "$(trainings)" ]; do sleep 0.2; done
+    kill -TERM "$sshd"
+}
+trap ask TERM
+wait "$sshd"

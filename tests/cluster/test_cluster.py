@@ -2,16 +2,20 @@
 
 import base64
 import json
+import re
+import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import boto3
+import psutil
 import pytest
 
 from pipelines.dataset.manifest import read_manifest
-from tests.cluster.stack import Stack, running
+from tests.cluster.stack import PATIENCE_S, Stack, running
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.processes
@@ -151,3 +155,29 @@ def test_the_database_asks_for_its_password(stack):
     query = ("psql", "--no-password", "-d", "mlflow", "-c", "select 1")
     assert "no password supplied" in stack.run("mlflow", "services", *query, status=2, PGPASSWORD="")
     assert "authentication failed" in stack.run("mlflow", "services", *query, status=2, PGPASSWORD="wrong")
+
+
+def test_a_host_that_is_taken_away_has_the_training_saved_first(stack):
+    """As Kubernetes does it: sshd.sh is process 1 of its container, and is sent SIGTERM."""
+    stack.kill("training-2")
+    shipped = stack.services["training-2"].command
+    keys = {"STRATA_SSH_KEYS": str(stack.folder / "keys")}
+    stack.start("training-2", "training-2", "unshare", "--pid", "--fork", "--mount-proc", *shipped, **keys)
+    stack.wait_healthy("training-2", "training-2", **keys)
+    stack.start(
+        "training", "training-1", "horovodrun", "-np", "2", "-H", "training-1:1,training-2:1",
+        "python", "jobs/train.py", "conf/train/lenet5_digits.yaml", "epochs=2000", "seed=9",
+        f"dataset={stack.folder}/work/datasets/digits", f"runs_dir={stack.folder}/work/runs",
+        "tracking.uri=http://mlflow:5000", "tracking.system_every_s=null", service="training-1",
+    )  # fmt: skip
+    log, deadline = stack.log("training"), time.monotonic() + PATIENCE_S
+    while "epoch 2/2000" not in log.read_text():
+        assert stack.processes["training"].poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
+    (first,) = psutil.Process(stack.processes["training-2"].pid).children()
+    first.send_signal(signal.SIGTERM)
+    assert stack.processes["training-2"].wait(30) is not None
+    assert stack.processes["training"].wait(30) != 0, "what starts the launcher must see that it is not done"
+    assert "is told to save" in stack.log("training-2").read_text()
+    assert re.search(r"stopped by SIGTERM after step \d+; the same command goes on from there", log.read_text())

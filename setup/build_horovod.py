@@ -32,7 +32,16 @@ FIXED, ENDED_EARLY = "std::this_thread::sleep_for(sleep_duration)", "pauses.Betw
 BUSY, PAUSING = "std::this_thread::yield()", "pauses.BetweenQuestions()"
 INCLUDED = '#include "message.h"', '#include "message.h"\n#include "pause.h"'
 INCLUDED_IN_TORCH = '#include "ready_event.h"', '#include "ready_event.h"\n#include "../common/pause.h"'
+# It would end with a traceback, whose last line alone is for the user.
+LAUNCHED = "\n    _run(args)\n"
+LAUNCHED_OR_TOLD = """
+    try:
+        _run(args)
+    except (RuntimeError, ValueError) as error:
+        sys.exit('horovodrun: ' + ' '.join(str(error).split()))
+"""
 CHANGES = (
+    ("horovod/runner/launch.py", LAUNCHED, LAUNCHED_OR_TOLD),
     ("CMakeLists.txt", CXX14, CXX17),
     ("horovod/torch/CMakeLists.txt", CXX14, CXX17),
     ("cmake/Modules/FindPytorch.cmake", TORCH_FINDS_CUDA, WE_FOUND_CUDA),

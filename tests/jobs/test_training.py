@@ -185,6 +185,12 @@ def _runs(place, name):
 def test_a_mistake_of_one_setting_ends_all_workers_with_its_message(place):
     printed = call(*place.train_command(2, "model.name=lenet6"), status=1)  # horovodrun's own status
     assert "error: model.name = 'lenet6': no such network; there are lenet5, lenet5_modern" in printed
+    assert "Traceback" not in printed
+
+
+def test_fewer_places_than_workers_end_horovodrun_with_one_line():
+    printed = call("horovodrun", "-np", 3, "-H", "localhost:2", "python", "jobs/train.py", status=1)
+    assert printed == "horovodrun: Requested more processes (3) than there are available slots (2)\n"
 
 
 def test_workers_with_different_settings_end_at_once_and_are_told_which(place):

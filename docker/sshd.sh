@@ -33,8 +33,8 @@ trainings() {
     done
 }
 
-# A host that is taken away, by Kubernetes or Docker, hears SIGTERM and has 30 s, or what it was given: one worker that is told
-# is enough for all workers of all hosts to save at the same step.
+# A host that is taken away, by Kubernetes or Docker, hears SIGTERM and has 30 s, as shipped: one worker that is told is enough
+# for all workers of all hosts to save at the same step.
 ask() {
     for process in $(trainings); do
         echo "sshd.sh: the host is taken away, so process $process is told to save"

@@ -76,7 +76,8 @@ def test_workers_whose_launcher_is_killed_save_and_end_and_the_same_command_goes
     assert job.status() == 0, job.printed()
     assert "going on after epoch" in job.printed()
     assert redone(samples_of(job.runs)) <= 2  # they saved, though they can no longer say so
-    assert not any(orphan.is_running() for orphan in orphans)
+    _, left_running = psutil.wait_procs(orphans, timeout=ENDS_WITHIN_S)
+    assert not left_running
 
 
 def test_elastic_training_gains_and_loses_workers_rank_0_too_and_keeps_the_order_of_samples(training, tmp_path):

@@ -4,10 +4,10 @@
                                   [--work work/benchmarks/ensemble] > report.md
 
 The predictions are made: softmax of normal scores, seeded, stored as jobs/evaluate.py stores them. Spark has the memory
-that it has by itself. 100x50000, a hundred members on ImageNet's validation images, takes 50 GB of disk and most of an
-hour. The limit is the first question asked of the same files by a process a core: pyarrow reads all members' rows of a
-part of the images, which here lie in one order in all files, so that nothing has to be brought together, and numpy
-averages and ranks them. Progress goes to stderr.
+that it has by itself. 100x50000, a hundred members on ImageNet's validation images, takes an estimated 50 GB of disk
+and half an hour. The limit is the first question asked of the same files by a process a core: pyarrow reads all
+members' rows of a part of the images, which here lie in one order in all files, so that nothing has to be brought
+together, and numpy averages and ranks them. Progress goes to stderr.
 """
 
 import argparse

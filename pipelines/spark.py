@@ -57,21 +57,23 @@ class Progress:
         self._start = time.monotonic()
         self._finished = 0
         self._tasks, self._in_wave = 0, 0
-        self._stages: set[int] = set()
+        self._over: frozenset[int] = frozenset()
+        self._stages: frozenset[int] = frozenset()
 
     @contextmanager
     def wave(self, tasks: int, items: int) -> Iterator[None]:
         """One action of `tasks` tasks, in all its stages, that work on `items` items; they count when it ends well."""
         self._tasks, self._in_wave = tasks, items
-        self._stages.clear()
+        self._over, self._stages = self._over | self._stages, frozenset()
         yield
         self._finished = min(self._items, self._finished + items)
         self._in_wave = 0
 
     def line(self) -> str:
         """Done, rate and time left."""
-        self._stages |= set(self._tracker.getActiveStageIds())
-        stages = [info for stage in self._stages if (info := self._tracker.getStageInfo(stage))]
+        seen = self._stages | (frozenset(self._tracker.getActiveStageIds()) - self._over)
+        self._stages = seen  # replaced whole: another thread begins the waves
+        stages = [info for stage in seen if (info := self._tracker.getStageInfo(stage))]
         share = min(1, sum(info.numCompletedTasks for info in stages) / max(1, self._tasks))
         done = min(self._items, self._finished + share * self._in_wave)
         elapsed = time.monotonic() - self._start

@@ -78,7 +78,7 @@ class Together:
         )
 
     def close(self) -> None:
-        """Give back the memory and disk of the executors."""
+        """Give back the disks of the executors."""
         self._frame.unpersist()
 
     @contextmanager

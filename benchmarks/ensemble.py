@@ -14,6 +14,7 @@ import argparse
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -26,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
+from benchmarks.apart import apart
 from benchmarks.job import start_session
 from benchmarks.machine import machine_line
 from benchmarks.memory import Cost, PeakRss
@@ -60,20 +62,18 @@ class Asked(NamedTuple):
 
 def main() -> None:
     asked = _arguments()
-    os.environ["SPARK_LOCAL_DIRS"] = str(asked.work.absolute())  # what Spark writes is as large as the predictions
     print(machine_line(asked.cores, "pyspark", "pyarrow", "numpy"))
     for text in asked.sizes.split(","):
         members, images = map(int, text.split("x"))
         size, folder = Size(members, images, asked.classes), asked.work / text
         stored_bytes = write(size, folder)
-        with _processes(1) as process:  # of its own, so that peaks do not mix
-            found = process.submit(ask, size, folder, asked.orders, asked.cores).result()
+        found = apart(ask, size, folder, asked.orders, asked.cores)
         print(_table(size, stored_bytes, found, limit(size, folder, asked.cores)), flush=True)
         shutil.rmtree(folder)
 
 
 def write(size: Size, folder: Path) -> int:
-    """Predictions of so many members, each a little better than chance; the bytes that they take."""
+    """Predictions of so many members, in which an image's label has a higher score than others; their bytes."""
     draws = np.random.default_rng(0)
     labels = draws.integers(size.classes, size=size.images)
     keys = [f"ILSVRC2012_val_{number:08d}" for number in range(size.images)]
@@ -93,6 +93,8 @@ def write(size: Size, folder: Path) -> int:
 
 def ask(size: Size, folder: Path, orders: int, cores: int) -> Asked:
     """What jobs/ensemble.py asks, one after another."""
+    tempfile.tempdir = str(folder)  # a spawned process ends without removing what the session leaves
+    os.environ["SPARK_LOCAL_DIRS"] = str(folder.absolute())  # larger than the predictions
     with PeakRss() as peak, redirect_stdout(sys.stderr):
         spark = start_session(cores)
         seconds: dict[str, float] = {}
@@ -133,7 +135,7 @@ def _timing(seconds: dict[str, float], what: str) -> Iterator[None]:
 def limit(size: Size, folder: Path, cores: int) -> tuple[float, float]:
     """Seconds and top-1 error of the average, by numpy."""
     groups = pq.read_metadata(folder / size.runs[0] / "part-00000.parquet").num_row_groups
-    with _processes(cores) as processes:
+    with ProcessPoolExecutor(cores, get_context("spawn")) as processes:
         list(processes.map(abs, range(cores)))  # they have started
         start = time.perf_counter()
         sums = sum(processes.map(partial(average_group, size, folder), range(groups)))
@@ -151,10 +153,6 @@ def average_group(size: Size, folder: Path, group: int) -> Doubles:
     tally = Tally(size.classes)
     tally.add(outcomes_of(total / size.members, table.column("label").to_numpy().astype(np.int64)))
     return tally.sums
-
-
-def _processes(count: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(count, get_context("spawn"))
 
 
 def _table(size: Size, stored_bytes: int, asked: Asked, bare: tuple[float, float]) -> str:

@@ -27,7 +27,7 @@ from typing import NamedTuple, TypeVar
 import torch
 
 import models
-from benchmarks.loading import apart
+from benchmarks.apart import apart
 from benchmarks.loading_setup import FailedError
 from benchmarks.pictures import dataset_of_pictures
 from benchmarks.steps import FOR_EVER, NO_VALIDATION, Task, bare_steps, trainer_of

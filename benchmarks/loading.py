@@ -17,17 +17,17 @@ import os
 import statistics
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from benchmarks.apart import apart
 from benchmarks.loading_memory import first_batch_s, memory, print_memory, print_resume
 from benchmarks.loading_peers import PEERS, RATIO, SCALE, SIDE, Epoch, measure, timed
 from benchmarks.loading_setup import WRITERS, FailedError, dataset_of, once, output_of, python_of, write_files
@@ -128,12 +128,6 @@ def _arguments() -> argparse.Namespace:
 
 
 # --- what is measured ---------------------------------------------------------------------------
-
-
-def apart(function: Callable[..., T], *arguments: object) -> T:
-    """`function(*arguments)` in a process of its own."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def _ours(setting: Setting, interpolation: str = "linear") -> Result:

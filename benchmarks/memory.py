@@ -6,10 +6,7 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,34 +60,20 @@ class PeakRss:
         this = psutil.Process()
         while True:
             self.driver_bytes = max(self.driver_bytes, this.memory_info().rss)
-            children = this.children(recursive=True)
-            self.worker_bytes = max([self.worker_bytes, *map(_worker_rss, children)])
-            self.jvm_bytes = max([self.jvm_bytes, *map(_jvm_rss, children)])
+            for process in this.children(recursive=True):
+                self._look_at(process)
             if self._ended.wait(_EVERY_S):
                 return
 
-
-def _worker_rss(process: psutil.Process) -> int:
-    return _rss(process, "pyspark.daemon", "pyspark.worker")
-
-
-def _jvm_rss(process: psutil.Process) -> int:
-    return _rss(process, "org.apache.spark.deploy.SparkSubmit")
-
-
-def _rss(process: psutil.Process, *beginnings: str) -> int:
-    """Of a process that has a word with one of these beginnings in its command; else 0."""
-    try:
-        is_meant = any(word.startswith(beginnings) for word in process.cmdline())
-        return int(process.memory_info().rss) if is_meant else 0
-    except psutil.Error:  # it has ended meanwhile
-        return 0
-
-
-def apart(function: Callable[..., Cost], *arguments: object) -> Cost:
-    """`function(*arguments)` in a process of its own, so that peaks do not mix."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
+    def _look_at(self, process: psutil.Process) -> None:
+        try:
+            words, rss = process.cmdline(), process.memory_info().rss
+        except psutil.Error:  # it has ended meanwhile
+            return
+        if any(word.startswith(("pyspark.daemon", "pyspark.worker")) for word in words):
+            self.worker_bytes = max(self.worker_bytes, rss)
+        elif "org.apache.spark.deploy.SparkSubmit" in words:
+            self.jvm_bytes = max(self.jvm_bytes, rss)
 
 
 def job_cost(images: Path, count: int, cores: int) -> Cost:

@@ -30,9 +30,10 @@ from typing import Literal
 from pyspark.sql import SparkSession
 
 from benchmarks import peers
+from benchmarks.apart import apart
 from benchmarks.job import replicate, run_job, settings_for, start_session
 from benchmarks.machine import machine_line
-from benchmarks.memory import Cost, apart, job_cost, listing_cost
+from benchmarks.memory import Cost, job_cost, listing_cost
 
 Rates = dict[str, list[float]]
 """Images a second of each round, by name."""

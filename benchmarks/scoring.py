@@ -30,9 +30,10 @@ import torch
 from pyspark.sql import SparkSession
 
 import models
+from benchmarks.apart import apart
 from benchmarks.job import replicate, start_session
 from benchmarks.machine import machine_line
-from benchmarks.memory import Cost, PeakRss, apart
+from benchmarks.memory import Cost, PeakRss
 from models.classifier import Classifier
 from pipelines.config import CentreCrop, ImageSettings, ScoreSettings
 from pipelines.dataset.logged_model import LoggedModel, ModelMetadata

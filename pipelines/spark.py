@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import threading
 import time
+import uuid
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,28 +53,29 @@ class Progress:
     """How far a job of many Spark actions is, for a line every few seconds."""
 
     def __init__(self, spark: SparkSession, what: str, items: int) -> None:
-        self._tracker = spark.sparkContext.statusTracker()
+        self._context, self._tracker = spark.sparkContext, spark.sparkContext.statusTracker()
         self._what, self._items = what, items
         self._start = time.monotonic()
         self._finished = 0
-        self._tasks, self._in_wave = 0, 0
-        self._over: frozenset[int] = frozenset()
-        self._stages: frozenset[int] = frozenset()
+        self._tasks, self._in_wave, self._group = 0, 0, ""
 
     @contextmanager
     def wave(self, tasks: int, items: int) -> Iterator[None]:
-        """One action of `tasks` tasks, in all its stages, that work on `items` items; they count when it ends well."""
-        self._tasks, self._in_wave = tasks, items
-        self._over, self._stages = self._over | self._stages, frozenset()
+        """What this thread asks of Spark meanwhile: `tasks` tasks, in all stages, that work on `items` items.
+
+        They count when it ends well.
+        """
+        self._tasks, self._in_wave, self._group = tasks, items, uuid.uuid4().hex
+        self._context.setLocalProperty("spark.jobGroup.id", self._group)
         yield
         self._finished = min(self._items, self._finished + items)
         self._in_wave = 0
 
     def line(self) -> str:
         """Done, rate and time left."""
-        seen = self._stages | (frozenset(self._tracker.getActiveStageIds()) - self._over)
-        self._stages = seen  # replaced whole: another thread begins the waves
-        stages = [info for stage in seen if (info := self._tracker.getStageInfo(stage))]
+        jobs = map(self._tracker.getJobInfo, self._tracker.getJobIdsForGroup(self._group))
+        ids = {stage for job in jobs if job for stage in job.stageIds}
+        stages = [info for stage in ids if (info := self._tracker.getStageInfo(stage))]
         share = min(1, sum(info.numCompletedTasks for info in stages) / max(1, self._tasks))
         done = min(self._items, self._finished + share * self._in_wave)
         elapsed = time.monotonic() - self._start

@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import signal
-import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.error import HTTPError
@@ -15,7 +14,7 @@ import psutil
 import pytest
 
 from pipelines.dataset.manifest import read_manifest
-from tests.cluster.stack import PATIENCE_S, Stack, running
+from tests.cluster.stack import Stack, running
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.processes
@@ -170,11 +169,8 @@ def test_a_host_that_is_taken_away_has_the_training_saved_first(stack):
         f"dataset={stack.folder}/work/datasets/digits", f"runs_dir={stack.folder}/work/runs",
         "tracking.uri=http://mlflow:5000", "tracking.system_every_s=null", service="training-1",
     )  # fmt: skip
-    log, deadline = stack.log("training"), time.monotonic() + PATIENCE_S
-    while "epoch 2/2000" not in log.read_text():
-        assert stack.processes["training"].poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.2)
+    log = stack.log("training")
+    stack.wait_healthy("training", "training-1", "grep", "-q", "epoch 2/2000", str(log), service="training-1")
     (first,) = psutil.Process(stack.processes["training-2"].pid).children()
     first.send_signal(signal.SIGTERM)
     assert stack.processes["training-2"].wait(30) is not None

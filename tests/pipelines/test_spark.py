@@ -48,15 +48,19 @@ def test_progress_counts_the_stages_that_have_ended_too(spark, tmp_path):
             time.sleep(0.05)
         return keys
 
-    progress, seen = Progress(spark, "numbers", 100), []
+    progress = Progress(spark, "numbers", 100)
     shuffled = spark.sparkContext.parallelize(range(4), 2).map(lambda key: (key, time.sleep(0.5))).groupByKey(2)
-    with ThreadPoolExecutor(1) as thread, progress.wave(4, 100):
-        ended = thread.submit(shuffled.mapPartitions(wait).count)
-        deadline = time.monotonic() + 30
+
+    def lines():
+        seen, deadline = [], time.monotonic() + 30
         while time.monotonic() < deadline and "50 of 100" not in seen:
             seen.append(re.search(r"numbers: (\d+ of 100)", progress.line())[1])
             time.sleep(0.05)
         (tmp_path / "go on").touch()
-        assert ended.result() == 4
-    assert seen[-1] == "50 of 100"
+        return seen
+
+    with ThreadPoolExecutor(1) as thread, progress.wave(4, 100):
+        seen = thread.submit(lines)
+        assert shuffled.mapPartitions(wait).count() == 4
+    assert seen.result()[-1] == "50 of 100"
     assert "numbers: 100 of 100" in progress.line()

@@ -42,6 +42,8 @@ def problems(packages: Sequence[Mapping[str, Any]], accepted: Mapping[str, Mappi
 
     accepted: package -> advisory, by any of its names -> reason.
     """
+    if all("skip_reason" in package for package in packages):
+        return [f"none of {len(packages)} packages could be looked up: is PyPI itself, not a mirror of it, in reach?"]
     lines, used = [], set()
     for package in packages:
         name = package["name"]

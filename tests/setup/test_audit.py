@@ -8,6 +8,7 @@ from tests.conftest import REPOSITORY
 
 FINDING = {"id": "PYSEC-1", "aliases": ["CVE-1"], "fix_versions": ["2"]}
 FOUND = {"name": "some", "version": "1", "vulns": [FINDING]}
+SKIPPED = {"name": "some", "version": "1", "skip_reason": "not found on PyPI"}
 
 
 @pytest.mark.parametrize("name", ["PYSEC-1", "CVE-1"])
@@ -26,8 +27,13 @@ def test_what_is_accepted_but_not_found_any_more_must_go():
 
 
 def test_a_package_that_could_not_be_asked_about_is_not_taken_for_a_clean_one():
-    skipped = {"name": "some", "version": "1", "skip_reason": "not found on PyPI"}
-    assert problems([skipped], {}) == ["some: not audited: not found on PyPI"]
+    clean = {"name": "other", "version": "2", "vulns": []}
+    assert problems([SKIPPED, clean], {}) == ["some: not audited: not found on PyPI"]
+
+
+def test_where_none_can_be_asked_about_one_line_says_so():
+    (line,) = problems([SKIPPED, SKIPPED], {"some": {"CVE-1": "a reason"}})
+    assert "none of 2 packages" in line
 
 
 def test_every_accepted_finding_has_a_reason_and_a_package_that_is_installed():

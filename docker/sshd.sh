@@ -36,12 +36,13 @@ trainings() {
 # A host that is taken away, by Kubernetes or Docker, hears SIGTERM and has 30 s, as shipped: one worker that is told is enough
 # for all workers of all hosts to save at the same step.
 ask() {
+    kill -TERM "$sshd" # lets nobody in any more; who is in stays
     for process in $(trainings); do
         echo "sshd.sh: the host is taken away, so process $process is told to save"
         kill -TERM "$process" || true
     done
     while [ -n "$(trainings)" ]; do sleep 0.2; done
-    kill -TERM "$sshd"
+    sleep 1 # for their last lines, which are still on their way to horovodrun
 }
 trap ask TERM
 wait "$sshd"

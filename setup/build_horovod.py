@@ -32,6 +32,9 @@ FIXED, ENDED_EARLY = "std::this_thread::sleep_for(sleep_duration)", "pauses.Betw
 BUSY, PAUSING = "std::this_thread::yield()", "pauses.BetweenQuestions()"
 INCLUDED = '#include "message.h"', '#include "message.h"\n#include "pause.h"'
 INCLUDED_IN_TORCH = '#include "ready_event.h"', '#include "ready_event.h"\n#include "../common/pause.h"'
+# Started again, as elastic mode does, it would write its defaults over settings that were taken out of the list when it
+# started first, and crash where none is left in that list.
+WRITTEN, WRITTEN_IF_LISTED = "v[index_[variable]] = value;", "if (index_.count(variable)) v[index_[variable]] = value;"
 # It would end with a traceback, whose last line alone is for the user.
 LAUNCHED = "\n    _run(args)\n"
 LAUNCHED_OR_TOLD = """
@@ -47,6 +50,7 @@ CHANGES = (
     ("cmake/Modules/FindPytorch.cmake", TORCH_FINDS_CUDA, WE_FOUND_CUDA),
     ("horovod/common/operations.cc", *INCLUDED),
     ("horovod/common/operations.cc", FIXED, ENDED_EARLY),
+    ("horovod/common/parameter_manager.cc", WRITTEN, WRITTEN_IF_LISTED),
     ("horovod/torch/mpi_ops_v2.cc", *INCLUDED_IN_TORCH),
     ("horovod/torch/mpi_ops_v2.cc", BUSY, PAUSING),
 )

@@ -82,6 +82,7 @@ def test_workers_whose_launcher_is_killed_save_and_end_and_the_same_command_goes
 
 def test_elastic_training_gains_and_loses_workers_rank_0_too_and_keeps_the_order_of_samples(training, tmp_path):
     settings = ("epochs=30", "optimizer.lr=0.002", "checkpoint_every_steps=50", "elastic.commit_every_steps=3")
+    settings += ("horovod.cycle_time_ms=5", "horovod.fusion_threshold_mb=8")  # both are set anew at each new start
     alone = training("alone", ["horovodrun", "-np", "1"], *settings)
     assert alone.status() == 0, alone.printed()
 

@@ -36,7 +36,7 @@ trainings() {
 # A host that is taken away, by Kubernetes or Docker, hears SIGTERM and has 30 s, as shipped: one worker that is told is enough
 # for all workers of all hosts to save at the same step.
 ask() {
-    kill -TERM "$sshd" # lets nobody in any more; who is in stays
+    kill -TERM "$sshd" || true # lets nobody in any more; who is in stays. Told twice, it is gone by then
     for process in $(trainings); do
         echo "sshd.sh: the host is taken away, so process $process is told to save"
         kill -TERM "$process" || true

@@ -29,7 +29,19 @@ TORCH_FINDS_CUDA, WE_FOUND_CUDA = "(CUDA_HOME is not None)", "('HOROVOD_GPU_OPER
 # begin at fixed times, whether anybody waits or not.
 PAUSE = ROOT / "setup" / "horovod_pause.h"
 FIXED, ENDED_EARLY = "std::this_thread::sleep_for(sleep_duration)", "pauses.BetweenLooks(sleep_duration)"
-BUSY, PAUSING = "std::this_thread::yield()", "pauses.BetweenQuestions()"
+BUSY = """while (true) {
+    if (handle_manager.PollHandle(handle)) break;
+    {
+      py::gil_scoped_release release_python_gil;
+      std::this_thread::yield();
+    }
+  }
+"""
+PAUSING = """{
+    py::gil_scoped_release release_python_gil;
+    pauses.Until([handle] { return handle_manager.PollHandle(handle); });
+  }
+"""
 INCLUDED = '#include "message.h"', '#include "message.h"\n#include "pause.h"'
 INCLUDED_IN_TORCH = '#include "ready_event.h"', '#include "ready_event.h"\n#include "../common/pause.h"'
 # Started again, as elastic mode does, it would write its defaults over settings that were taken out of the list when it

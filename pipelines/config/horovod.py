@@ -11,8 +11,8 @@ class HorovodSettings(Settings):
     """Of several workers; one alone needs none of this. What horovodrun's own flags or HOROVOD_* variables say wins."""
 
     fusion_threshold_mb: int | None = Field(None, ge=0)
-    """Gradients are sent together in portions of up to so many MiB (Sergeev & Del Balso 2018, section 4). 0: one by
-    one. null: Horovod's own, 128."""
+    """Gradients are sent together in buckets of up to so many MiB, each as soon as the backward pass has made the last
+    of them (Li et al. 2020, section 3.2). 0: one by one. null: 25."""
     cycle_time_ms: float | None = Field(None, gt=0)
     """How often Horovod looks for gradients that are ready on all workers, and sends them; when a worker waits for one,
     it looks at once. null: Horovod's own, 1, with GPUs, and 100 on hosts without, where each look takes from the cores
@@ -20,7 +20,8 @@ class HorovodSettings(Settings):
     hierarchical_allreduce: bool | None = None
     """With NCCL: average within hosts first, then between hosts. null: no, unless autotune finds it faster."""
     autotune: bool = False
-    """Let Horovod try values for those of the three above that are null, in the first minutes of a training."""
+    """Let Horovod try values for those of the three above that are null, in the first minutes of a training: for the
+    first, up to which size it puts buckets together once more."""
     timeline: bool = False
     """Write horovod-timeline.json in the run's folder, for chrome://tracing: what each exchange waited for. It slows
     training a little and grows with every step."""

@@ -5,6 +5,9 @@ from pipelines.config.horovod import HorovodSettings
 GLOO_TIMEOUT_S = 30
 """Horovod's own: how long one of its exchanges waits for a worker whose process does not answer."""
 
+FUSION_BYTES = 2**20
+"""Gradients come in buckets already (gradients.py): only what is small is copied to travel with others."""
+
 CYCLE_WITHOUT_GPUS_MS = 100
 """Each cycle takes from the cores that compute. When a worker waits, Horovod as set-up builds it ends the cycle."""
 
@@ -16,9 +19,9 @@ def environment_of(settings: HorovodSettings, gpus: bool) -> dict[str, str]:
 
     The timeline's file is not known before the workers can talk, so it is only announced: `start_timeline` names it.
     """
-    megabytes = settings.fusion_threshold_mb
+    tuned = settings.autotune and settings.fusion_threshold_mb is None
     variables = {
-        "HOROVOD_FUSION_THRESHOLD": None if megabytes is None else megabytes * 2**20,
+        "HOROVOD_FUSION_THRESHOLD": None if tuned else FUSION_BYTES,
         "HOROVOD_CYCLE_TIME": settings.cycle_time_ms or (None if gpus or settings.autotune else CYCLE_WITHOUT_GPUS_MS),
         "HOROVOD_HIERARCHICAL_ALLREDUCE": settings.hierarchical_allreduce,
         "HOROVOD_AUTOTUNE": settings.autotune or None,

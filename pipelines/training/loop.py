@@ -143,10 +143,10 @@ class Trainer:
                     loss = part.loss(outputs, settings.label_smoothing, self.loss)
                 self.precision.scaled(loss, micro_batches * self.workers.summands).backward()
                 recent.add(loss, main_logits(outputs), part.labels)
-            with self.workers.averaged_gradients(self.optimizer):
-                self.precision.unscale(self.optimizer)
-                self.clip(self.model.parameters())
-                self.precision.step(self.optimizer)
+            self.workers.average_gradients()
+            self.precision.unscale(self.optimizer)
+            self.clip(self.model.parameters())
+            self.precision.step(self.optimizer)
             self.average.follow(step)
             self.step = step + 1
             watch.saw(step, batch.keys, recent.losses[-micro_batches:])

@@ -3,10 +3,10 @@
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from pipelines.dataset.manifest import Manifest, read_manifest
 from pipelines.dataset.storage import Address
 from pipelines.training.compression import ChannelsLastCompressor, contiguous_view
 from pipelines.training.environment import environment_of
+from pipelines.training.gradients import BUCKET_BYTES, Bucket, Exchange, average, buckets_of
 from pipelines.training.statistics import convert
 
 
@@ -36,11 +37,11 @@ class Workers(Protocol):
     """How many workers' gradients are added up where their mean is wanted: the loss is divided by it."""
 
     def share_gradients(self, optimizer: Optimizer, model: nn.Module, micro_batches: int) -> Optimizer:
-        """The optimizer, made to average gradients over all workers once a step, after so many backward passes."""
+        """The optimizer to use; from now on gradients are exchanged in every step of so many backward passes."""
         ...
 
-    def averaged_gradients(self, optimizer: Optimizer) -> AbstractContextManager[None]:
-        """In this context the gradients are those of all workers: they may be changed, and the optimizer steps once."""
+    def average_gradients(self) -> None:
+        """After the last of a step's backward passes: the gradients become those of all workers."""
         ...
 
     def share_weights(self, model: nn.Module) -> None:
@@ -89,8 +90,8 @@ class Solo:
     def share_gradients(self, optimizer: Optimizer, model: nn.Module, micro_batches: int) -> Optimizer:
         return optimizer
 
-    def averaged_gradients(self, optimizer: Optimizer) -> AbstractContextManager[None]:
-        return nullcontext()
+    def average_gradients(self) -> None:
+        pass
 
     def share_weights(self, model: nn.Module) -> None:
         pass
@@ -133,6 +134,7 @@ class HorovodWorkers:
             )
         self._hvd = hvd
         self._settings = settings
+        self._buckets: list[Bucket] = []
         self.rank: int = hvd.rank()
         self.size: int = hvd.size()
         self.local_rank: int = hvd.local_rank()
@@ -143,23 +145,32 @@ class HorovodWorkers:
 
     def share_gradients(self, optimizer: Optimizer, model: nn.Module, micro_batches: int) -> Optimizer:
         hvd, settings = self._hvd, self._settings
-        shared: Optimizer = hvd.DistributedOptimizer(
-            optimizer,
-            named_parameters=model.named_parameters(),
-            compression=ChannelsLastCompressor(getattr(hvd.Compression, settings.compression)),
-            backward_passes_per_step=micro_batches,
-            op=hvd.Adasum if settings.adasum else hvd.Average if self.summands == 1 else hvd.Sum,
+        if settings.adasum:  # which combines the steps of all workers, not their gradients
+            combining: Optimizer = hvd.DistributedOptimizer(
+                optimizer,
+                named_parameters=model.named_parameters(),
+                compression=ChannelsLastCompressor(getattr(hvd.Compression, settings.compression)),
+                backward_passes_per_step=micro_batches,
+                op=hvd.Adasum,
+            )
+            return combining
+        megabytes = settings.fusion_threshold_mb
+        self._buckets = buckets_of(
+            model.parameters(),
+            micro_batches,
+            self._send,
+            dtype=torch.float16 if settings.compression == "fp16" else None,
+            bucket_bytes=BUCKET_BYTES if megabytes is None else megabytes * 2**20,
         )
-        return shared
+        return optimizer
 
-    @contextmanager
-    def averaged_gradients(self, optimizer: Any) -> Iterator[None]:
-        if self._settings.adasum:  # which combines the steps of all workers, not their gradients, and does so itself
-            yield
-            return
-        optimizer.synchronize()
-        with optimizer.skip_synchronize():
-            yield
+    def _send(self, gradients: Tensor, name: str) -> Exchange:
+        hvd = self._hvd
+        op = hvd.Average if self.summands == 1 else hvd.Sum
+        return partial(hvd.synchronize, hvd.allreduce_async_(gradients, name=name, op=op))
+
+    def average_gradients(self) -> None:
+        average(self._buckets)
 
     def share_weights(self, model: nn.Module) -> None:
         views = {name: contiguous_view(tensor) for name, tensor in model.state_dict().items()}

@@ -1,22 +1,22 @@
 import pytest
 
 from pipelines.config import HorovodSettings, TrainSettings
-from pipelines.training.environment import environment_of
+from pipelines.training.environment import FUSION_BYTES, environment_of
 
-DEFAULTS = {"HOROVOD_STALL_CHECK_TIME_SECONDS": "60", "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": "300"}
+FUSION = {"HOROVOD_FUSION_THRESHOLD": str(FUSION_BYTES)}
+DEFAULTS = FUSION | {"HOROVOD_STALL_CHECK_TIME_SECONDS": "60", "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": "300"}
 
 
 @pytest.mark.parametrize(
     ("settings", "variables"),
     [
         ({}, {}),
-        ({"fusion_threshold_mb": 32}, {"HOROVOD_FUSION_THRESHOLD": "33554432"}),
-        ({"fusion_threshold_mb": 0}, {"HOROVOD_FUSION_THRESHOLD": "0"}),
+        ({"fusion_threshold_mb": 32}, {}),  # of the buckets
         ({"cycle_time_ms": 2}, {"HOROVOD_CYCLE_TIME": "2"}),
         ({"cycle_time_ms": 0.5}, {"HOROVOD_CYCLE_TIME": "0.5"}),
         ({"hierarchical_allreduce": True}, {"HOROVOD_HIERARCHICAL_ALLREDUCE": "1"}),
         ({"hierarchical_allreduce": False}, {"HOROVOD_HIERARCHICAL_ALLREDUCE": "0"}),
-        ({"autotune": True}, {"HOROVOD_AUTOTUNE": "1"}),
+        ({"autotune": True, "fusion_threshold_mb": 32}, {"HOROVOD_AUTOTUNE": "1"}),
         ({"timeline": True}, {"HOROVOD_TIMELINE": "DYNAMIC"}),
         ({"stall_shutdown_s": None}, {"HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": "0"}),
         (
@@ -39,8 +39,12 @@ def test_without_gpus_horovod_looks_less_often_unless_told_otherwise(settings, c
     assert environment_of(HorovodSettings(**settings), gpus=False).get("HOROVOD_CYCLE_TIME") == cycle_ms
 
 
+def test_autotuning_starts_from_horovods_own_threshold():
+    assert not FUSION.keys() & environment_of(HorovodSettings(autotune=True), gpus=True).keys()
+
+
 def test_without_a_stall_check_it_is_off():
-    assert environment_of(HorovodSettings(stall_check_s=None, stall_shutdown_s=None), gpus=True) == {
+    assert environment_of(HorovodSettings(stall_check_s=None, stall_shutdown_s=None), gpus=True) == FUSION | {
         "HOROVOD_STALL_CHECK_DISABLE": "1",
         "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": "0",
     }

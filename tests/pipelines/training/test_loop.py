@@ -133,7 +133,7 @@ def test_the_weights_are_those_of_a_plain_loop(tmp_path):
     ours.fit()
     torch.manual_seed(0)
     model = Net()
-    optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+    optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01, fused=True)
     for epoch in range(3):
         for batch in Batches().epoch(epoch):
             optimizer.zero_grad()

@@ -170,5 +170,5 @@ def test_short_gradients_stay_as_they_are_and_so_do_all_without_clipping(norm):
 def test_plain_sgd_is_torchs():
     model, expected = network(), network()
     optimizer = make_optimizer(model, OptimizerSettings(momentum=0.8, weight_decay=0.1))
-    plain = SGD(expected.parameters(), momentum=0.8, weight_decay=0.1)
+    plain = SGD(expected.parameters(), momentum=0.8, weight_decay=0.1, fused=True)
     torch.testing.assert_close(steps(model, optimizer, (0.1, 0.2)), steps(expected, plain, (0.1, 0.2)), rtol=0, atol=0)

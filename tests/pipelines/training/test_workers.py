@@ -29,10 +29,10 @@ with connected(HorovodSettings(compression="fp16")) as workers:
         with precision.autocast():
             loss = model(images).float().sum()
         precision.scaled(loss).backward()
+        workers.average_gradients()
         assert model.weight.grad.is_contiguous(memory_format=torch.channels_last)
-        with workers.averaged_gradients(optimizer):
-            precision.unscale(optimizer)
-            precision.step(optimizer)
+        precision.unscale(optimizer)
+        precision.step(optimizer)
         return model.weight.detach()
 
     assert torch.equal(step(1000.0 if workers.rank else 1.0), first)  # 1000 * 2**10 is more than float16 holds

@@ -22,11 +22,10 @@ from benchmarks.training import HOROVODRUN, worker
 from benchmarks.turns import measured
 from pipelines.summary.inputs import usual_input
 from pipelines.summary.summary import summarize_named
+from pipelines.training.gradients import BUCKET_BYTES
 
-FUSION_BYTES = 128 * 2**20
-"""Horovod 0.28.1's own threshold."""
 CYCLE_S = 0.001
-"""How often Horovod looks for gradients that are ready."""
+"""How often Horovod looks for buckets that are ready."""
 BACKWARD_SHARE = 2 / 3
 """Of a step's arithmetic: the gradients of a layer's input and of its weights each take what its output took."""
 
@@ -52,14 +51,14 @@ class Links:
 
 
 class Gradient(NamedTuple):
-    """Of one layer."""
+    """Of one layer, or of some that travel together."""
 
     size_bytes: float
     ready_s: float
     """After the step began."""
 
 
-def gradients(layers: Sequence[tuple[float, float]], step_s: float, bytes_each: int) -> list[Gradient]:
+def gradients(layers: Sequence[tuple[float, float]], step_s: float) -> list[Gradient]:
     """In the order in which the backward pass makes them. layers: (parameters, multiply-adds), from the image on.
 
     step_s: of a step on one GPU. A layer takes the time that its share of the multiply-adds says.
@@ -69,30 +68,37 @@ def gradients(layers: Sequence[tuple[float, float]], step_s: float, bytes_each: 
     done = accumulate(multiply_adds for _, multiply_adds in backward)
     forward_s = (1 - BACKWARD_SHARE) * step_s
     return [
-        Gradient(parameters * bytes_each, forward_s + BACKWARD_SHARE * step_s * sum_until / whole)
+        Gradient(parameters * 4, forward_s + BACKWARD_SHARE * step_s * sum_until / whole)
         for (parameters, _), sum_until in zip(backward, done, strict=True)
         if parameters
     ]
 
 
-def synchronised_s(ready: Sequence[Gradient], step_s: float, links: Links, gpus: int) -> float:
-    """Seconds of a step on so many GPUs. The link sends one message after another, beside the backward pass.
+def buckets(ready: Sequence[Gradient], bits: int = 32) -> list[Gradient]:
+    """Messages: gradients together up to BUCKET_BYTES, or one that is larger; ready when the last of them is.
 
-    A message is what is ready when the link is free, up to FUSION_BYTES, but at least one layer's gradient whole.
+    bits: of a gradient on its way. A bucket holds the same gradients for any.
     """
-    free_s, waiting = 0.0, list(ready)
-    while waiting and gpus > 1:
-        start_s = max(free_s, waiting[0].ready_s) + CYCLE_S / 2  # as long as it takes on average until it looks
-        message = waiting.pop(0).size_bytes
-        while waiting and waiting[0].ready_s <= start_s and message + waiting[0].size_bytes <= FUSION_BYTES:
-            message += waiting.pop(0).size_bytes
-        free_s = start_s + links.allreduce_s(message, gpus)
+    messages: list[Gradient] = []
+    for size_bytes, ready_s in ready:
+        if messages and messages[-1].size_bytes + size_bytes <= BUCKET_BYTES:
+            size_bytes += messages.pop().size_bytes
+        messages.append(Gradient(size_bytes, ready_s))
+    return [Gradient(size_bytes * bits / 32, ready_s) for size_bytes, ready_s in messages]
+
+
+def synchronised_s(messages: Sequence[Gradient], step_s: float, links: Links, gpus: int) -> float:
+    """Seconds of a step on so many GPUs. The link sends one message after another, beside the backward pass."""
+    free_s = 0.0
+    for size_bytes, ready_s in messages if gpus > 1 else ():
+        start_s = max(free_s, ready_s) + CYCLE_S / 2  # as long as it takes on average until Horovod looks
+        free_s = start_s + links.allreduce_s(size_bytes, gpus)
     return max(step_s, free_s)
 
 
-def efficiency(ready: Sequence[Gradient], step_s: float, links: Links, gpus: int) -> float:
+def efficiency(messages: Sequence[Gradient], step_s: float, links: Links, gpus: int) -> float:
     """Images a second of so many GPUs over so many times those of one."""
-    return step_s / synchronised_s(ready, step_s, links, gpus)
+    return step_s / synchronised_s(messages, step_s, links, gpus)
 
 
 # --- the table ----------------------------------------------------------------------------------
@@ -122,7 +128,7 @@ def main() -> None:
         return
     links = Links(asked.gpus_per_host, asked.gbit * 1e9 / 8, asked.inside_gb * 1e9, asked.latency_us / 1e6)
     rates = NETWORKS | {name: float(rate) for name, rate in (pair.split("=") for pair in asked.images_per_s)}
-    _print_computed(links, rates, asked.batch, asked.bits // 8)
+    _print_computed(links, rates, asked.batch, asked.bits)
 
 
 def _arguments() -> argparse.Namespace:
@@ -142,12 +148,12 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _print_computed(links: Links, rates: dict[str, float], batch: int, bytes_each: int) -> None:
+def _print_computed(links: Links, rates: dict[str, float], batch: int, bits: int) -> None:
     print(f"| network | {' | '.join(map(str, GPUS))} | published at 512 |\n|---|{'---:|' * len(GPUS)}---|")
     for network, rate in rates.items():
         step_s = batch / rate
-        ready = gradients(layers_of(network), step_s, bytes_each)
-        cells = [f"{efficiency(ready, step_s, links, gpus):.0%}" for gpus in GPUS]
+        messages = buckets(gradients(layers_of(network), step_s), bits)
+        cells = [f"{efficiency(messages, step_s, links, gpus):.0%}" for gpus in GPUS]
         print(f"| {network} | {' | '.join(cells)} | {PUBLISHED.get(network, '')} |")
 
 

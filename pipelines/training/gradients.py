@@ -73,18 +73,17 @@ def buckets_of(
 ) -> list[Bucket]:
     """The gradients of all that is trained, in the order in which a backward pass makes them: the last layer first.
 
-    bucket_bytes: of one bucket at the most; a larger gradient has one of its own. dtype: see Bucket; None: as they are.
+    bucket_bytes: of one bucket's gradients at the most; a larger one has a bucket of its own. dtype: see Bucket; by
+    default that of the gradients.
     """
     groups: list[list[nn.Parameter]] = []
     free_bytes, kind = 0, None
     for parameter in reversed([each for each in parameters if each.requires_grad]):
-        sent = dtype or parameter.dtype
-        size_bytes = parameter.numel() * sent.itemsize
-        if not groups or size_bytes > free_bytes or kind != (parameter.dtype, parameter.device):
+        if not groups or parameter.nbytes > free_bytes or kind != (parameter.dtype, parameter.device):
             groups.append([])
             free_bytes, kind = bucket_bytes, (parameter.dtype, parameter.device)
         groups[-1].append(parameter)
-        free_bytes -= size_bytes
+        free_bytes -= parameter.nbytes
     return [
         Bucket(f"bucket {number}", group, passes, dtype or group[0].dtype, send) for number, group in enumerate(groups)
     ]

@@ -85,7 +85,7 @@ LAYERS = [(1, SINGLE), (1, SINGLE), (2, DOUBLE), (2, DOUBLE), (1000, SINGLE), (1
     ("sent_as", "buckets"),
     [
         (None, [(100, SINGLE), (100, SINGLE), (1000, SINGLE), (4, DOUBLE), (2, SINGLE)]),
-        (HALF, [(200, HALF), (1000, HALF), (4, HALF), (2, HALF)]),
+        (HALF, [(100, HALF), (100, HALF), (1000, HALF), (4, HALF), (2, HALF)]),
     ],
 )
 def test_buckets_are_filled_from_the_last_layer_on_and_hold_one_type(sent_as, buckets):

@@ -50,13 +50,61 @@ WRITTEN, WRITTEN_IF_LISTED = "v[index_[variable]] = value;", "if (index_.count(v
 # It would end with a traceback, whose last line alone is for the user.
 LAUNCHED = "\n    _run(args)\n"
 LAUNCHED_OR_TOLD = """
+    from horovod.runner.common.util.timeout import TimeoutException
+
     try:
         _run(args)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, TimeoutException) as error:
         sys.exit('horovodrun: ' + ' '.join(str(error).split()))
 """
+# A discovery script that fails would be told by the traceback of a thread, and what was waited for by its placeholder.
+RAISED = """
+                    self._wait_hosts_cond.notify_all()
+                    raise
+"""
+KEPT = """
+                    self._misconfiguration = str(e)
+                    self._wait_hosts_cond.notify_all()
+                    return
+"""
+TWICE, ONCE = "'Timed out waiting for {{activity}}.", "'Timed out waiting for {activity}."
+SEE_ABOVE = "'Job has been shutdown, see above error messages for details.'"
+SAID = "getattr(self, '_misconfiguration', 'the job was shut down')"
+# It would wait for ever for a worker that hangs when rank 0, which ends last, has ended.
+RUNNING = "        try:\n            exit_code = safe_shell_exec"
+COUNTED = "        running[index] = host_name\n" + RUNNING
+NOT_WATCHED = "    terminate_all_event = None if settings.elastic else threading.Event()\n"
+WATCHED = (
+    NOT_WATCHED
+    + """
+    running = {}
+
+    def end_the_others():
+        if running:
+            left = ' and '.join(f'{rank} on {host}' for rank, host in sorted(running.items()))
+            print(f'Rank 0 ended well 30 s ago; ending what still runs: rank {left}.')
+            terminate_all_event.set()
+"""
+)
+FAILED = "        if exit_code != 0 and terminate_all_event:\n"
+ENDED = (
+    """
+        running.pop(index, None)
+        if exit_code == 0 and index == 0 and terminate_all_event:
+            last_call = threading.Timer(30, end_the_others)
+            last_call.daemon = True
+            last_call.start()
+"""
+    + FAILED
+)
 CHANGES = (
     ("horovod/runner/launch.py", LAUNCHED, LAUNCHED_OR_TOLD),
+    ("horovod/runner/elastic/driver.py", RAISED, KEPT),
+    ("horovod/runner/elastic/driver.py", SEE_ABOVE, SAID),
+    ("horovod/runner/elastic/driver.py", TWICE, ONCE),
+    ("horovod/runner/gloo_run.py", NOT_WATCHED, WATCHED),
+    ("horovod/runner/gloo_run.py", RUNNING, COUNTED),
+    ("horovod/runner/gloo_run.py", FAILED, ENDED),
     ("CMakeLists.txt", CXX14, CXX17),
     ("horovod/torch/CMakeLists.txt", CXX14, CXX17),
     ("cmake/Modules/FindPytorch.cmake", TORCH_FINDS_CUDA, WE_FOUND_CUDA),

@@ -195,6 +195,26 @@ def test_fewer_places_than_workers_end_horovodrun_with_one_line():
     assert printed == "horovodrun: Requested more processes (3) than there are available slots (2)\n"
 
 
+def test_a_worker_that_hangs_after_rank_0_has_ended_well_is_ended_and_named():
+    printed = call("horovodrun", "-np", 2, "sh", "-c", 'test "$HOROVOD_RANK" = 0 || kill -STOP $$', status=1)
+    assert "Rank 0 ended well 30 s ago; ending what still runs: rank 1 on localhost." in printed
+    assert "Process name: 1 " in printed.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("echo localhost:1", "horovodrun: Timed out waiting for minimum number of slots to become available. Please"),
+        ("exit 7", "horovodrun: Failed to execute discovery script: exit 7. Exit code: 7"),
+    ],
+)
+def test_elastic_mode_that_cannot_start_ends_horovodrun_with_one_line(script, told):
+    elastic = ("--network-interface", "lo", "--elastic-timeout", 2, "--host-discovery-script", script)
+    printed = call("horovodrun", "-np", 2, *elastic, "true", status=1)
+    assert printed.startswith(told)
+    assert printed.count("\n") == 1
+
+
 def test_workers_with_different_settings_end_at_once_and_are_told_which(place):
     command = place.train_command(1, "seed=$HOROVOD_RANK", "runs_dir=/nowhere/$HOROVOD_RANK")
     printed = call("horovodrun", "-np", 2, "sh", "-c", " ".join(command), status=1)

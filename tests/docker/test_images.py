@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -49,12 +50,19 @@ def test_the_compiler_stays_behind():
 
 
 def test_mlflow_is_installed_from_the_lock():
+    """By uv: a lock with hashes as its constraints makes pip refuse every package that it was not told to install."""
     (line,) = [rest for word, rest in instructions() if word == "RUN" and "/opt/requirements.lock" in rest]
-    names = re.search(r"-c /opt/requirements.lock (.*?) *&&", line)[1].split()
-    locked = (REPOSITORY / "requirements.lock").read_text()
+    locked = REPOSITORY / "requirements.lock"
+    names = re.search(r"/uv pip install .* -c /opt/requirements.lock (.*?) *&&", line)[1].split()
     assert names
     for name in names:
-        assert re.search(rf"^{name}==", locked, re.MULTILINE), name
+        assert re.search(rf"^{name}==", locked.read_text(), re.MULTILINE), name
+    installer = re.search(r"sed -n '(.*?)' /opt/requirements.lock", line)[1]
+    pinned = subprocess.run(["sed", "-n", installer, locked], text=True, capture_output=True, check=True).stdout
+    assert re.fullmatch(r"uv==\S+( \\\n +--hash=sha256:\w+)+\n", pinned)
+    dry_run = ["uv", "pip", "install", "--dry-run", "--python", sys.executable, "-c", locked, *names]
+    tried = subprocess.run(dry_run, text=True, capture_output=True, check=False)
+    assert tried.returncode == 0, tried.stderr
 
 
 def test_what_the_images_copy_is_there_and_is_let_in():

@@ -8,7 +8,8 @@ from pipelines.config.base import Settings
 
 
 class HorovodSettings(Settings):
-    """Of several workers; one alone needs none of this. What horovodrun's own flags or HOROVOD_* variables say wins."""
+    """Of several workers; one alone needs none of this. What horovodrun's own flags or HOROVOD_* variables say wins,
+    but for the buckets, which are not Horovod's."""
 
     fusion_threshold_mb: int | None = Field(None, ge=0)
     """Gradients are sent together in buckets of up to so many MiB, each as soon as the backward pass has made the last

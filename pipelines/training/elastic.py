@@ -130,6 +130,7 @@ def train_elastic(settings: TrainSettings, train: Train) -> None:
         print(f"worker {workers.rank} of {workers.size}: {why}; it waits for the launcher to gather all", flush=True)
         recovery.reset(why)
         settings = settings.model_copy(update={"fresh": False})
+        del workers  # whose buckets hold the network
         gc.collect()  # network, optimizer and loaders refer to each other in circles
         workers = _meet_again(settings)
 

@@ -19,9 +19,8 @@ def environment_of(settings: HorovodSettings, gpus: bool) -> dict[str, str]:
 
     The timeline's file is not known before the workers can talk, so it is only announced: `start_timeline` names it.
     """
-    tuned = settings.autotune and settings.fusion_threshold_mb is None
     variables = {
-        "HOROVOD_FUSION_THRESHOLD": None if tuned else FUSION_BYTES,
+        "HOROVOD_FUSION_THRESHOLD": _fusion_bytes(settings),
         "HOROVOD_CYCLE_TIME": settings.cycle_time_ms or (None if gpus or settings.autotune else CYCLE_WITHOUT_GPUS_MS),
         "HOROVOD_HIERARCHICAL_ALLREDUCE": settings.hierarchical_allreduce,
         "HOROVOD_AUTOTUNE": settings.autotune or None,
@@ -33,6 +32,13 @@ def environment_of(settings: HorovodSettings, gpus: bool) -> dict[str, str]:
     }
     numbers = {name: f"{value:.15g}" for name, value in variables.items() if value is not None}  # True as 1
     return numbers | ({"HOROVOD_TIMELINE": "DYNAMIC"} if settings.timeline else {})
+
+
+def _fusion_bytes(settings: HorovodSettings) -> int | None:
+    megabytes = settings.fusion_threshold_mb
+    if settings.adasum:  # which has no buckets of ours
+        return None if megabytes is None else megabytes * 2**20
+    return None if settings.autotune and megabytes is None else FUSION_BYTES
 
 
 def _less_than(limit: int, value: int | None) -> int | None:

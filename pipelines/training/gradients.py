@@ -40,6 +40,7 @@ class Bucket:
             parameter.register_post_accumulate_grad_hook(lambda _: this._arrived())
 
     def _arrived(self) -> None:
+        assert self._exchange is None, "no more backward passes than announced"
         self._missing -= 1
         if not self._missing:
             self.begin()

@@ -21,7 +21,7 @@ from pipelines.training.checkpoint import Checkpoint, save
 from pipelines.training.divergence import FiniteWatch
 from pipelines.training.figures import Sums, averages, images_of, no_sums
 from pipelines.training.mixing import Mix
-from pipelines.training.optimization import Clip, set_lr
+from pipelines.training.optimization import Clip, load_state, set_lr
 from pipelines.training.precision import Precision
 from pipelines.training.progress import Progress, Silence
 from pipelines.training.recovery import Recovery, Restart
@@ -194,7 +194,7 @@ class Trainer:
             return
         checkpoint = Checkpoint.from_bytes(content, f"the newest checkpoint in {self.checkpoints}")
         self.model.load_state_dict(checkpoint.model)
-        self.optimizer.load_state_dict(checkpoint.optimizer)
+        load_state(self.optimizer, checkpoint.optimizer)
         self.average.load_state_dict(checkpoint.average)
         self.precision.load_state_dict(checkpoint.precision)
         self.val_errors = list(checkpoint.val_errors)

@@ -35,6 +35,17 @@ def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
             return AdamW(groups, lr, (momentum, settings.beta2), weight_decay=weight_decay, fused=True)
 
 
+def load_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Take over what another optimizer of that kind had, but for how it computes, as in checkpoints of unfused steps.
+
+    GradScaler asks the optimizer whether it is fused, and the step asks its groups: they must say the same.
+    """
+    kept = [{"fused": group["fused"]} if "fused" in group else {} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, ours in zip(optimizer.param_groups, kept, strict=True):
+        group.update(ours)
+
+
 def _with_velocities(sgd: SGD) -> SGD:
     """Zeros, with which its first step is what it was without.
 

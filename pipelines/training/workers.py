@@ -145,6 +145,7 @@ class HorovodWorkers:
 
     def share_gradients(self, optimizer: Optimizer, model: nn.Module, micro_batches: int) -> Optimizer:
         hvd, settings = self._hvd, self._settings
+        self._buckets = []  # another network's are free before there are new ones
         if settings.adasum:  # which combines the steps of all workers, not their gradients
             combining: Optimizer = hvd.DistributedOptimizer(
                 optimizer,

@@ -24,7 +24,8 @@ DEFAULTS = FUSION | {"HOROVOD_STALL_CHECK_TIME_SECONDS": "60", "HOROVOD_STALL_SH
             {"HOROVOD_STALL_CHECK_TIME_SECONDS": "5", "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": "9"}
             | {"HOROVOD_GLOO_TIMEOUT_SECONDS": "9"},
         ),
-        ({"compression": "fp16", "sync_batch_norm": True, "adasum": True}, {}),
+        ({"compression": "fp16", "sync_batch_norm": True}, {}),
+        ({"adasum": True, "fusion_threshold_mb": 32}, {"HOROVOD_FUSION_THRESHOLD": str(32 * 2**20)}),
     ],
     ids=str,
 )
@@ -39,8 +40,9 @@ def test_without_gpus_horovod_looks_less_often_unless_told_otherwise(settings, c
     assert environment_of(HorovodSettings(**settings), gpus=False).get("HOROVOD_CYCLE_TIME") == cycle_ms
 
 
-def test_autotuning_starts_from_horovods_own_threshold():
-    assert not FUSION.keys() & environment_of(HorovodSettings(autotune=True), gpus=True).keys()
+@pytest.mark.parametrize("which", ["autotune", "adasum"])
+def test_autotuning_and_adasum_have_horovods_own_threshold(which):
+    assert not FUSION.keys() & environment_of(HorovodSettings(**{which: True}), gpus=True).keys()
 
 
 def test_without_a_stall_check_it_is_off():

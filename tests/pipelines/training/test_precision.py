@@ -1,10 +1,13 @@
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
-from pipelines.training.optimization import make_clip
+from pipelines.config import OptimizerSettings
+from pipelines.training.optimization import load_state, make_clip, make_optimizer
 from pipelines.training.precision import Precision, allow_tf32
 
 IMAGES, LABELS = torch.linspace(-1, 1, 12).view(4, 3), torch.tensor([0, 1, 1, 0])
@@ -73,6 +76,42 @@ def test_an_overflow_leaves_the_step_out_and_halves_the_scale():
         precision.step(optimizer)
         assert torch.equal(model.weight, before)
         assert precision.state_dict()["scale"] == 2.0**exponent
+
+
+OPTIMIZERS = [{"kind": "sgd", "momentum": 0.9}, {"kind": "adamw"}, {"kind": "lars"}, {"kind": "alexnet"}]
+
+
+def stepped(settings, scales, state=None):
+    """The weights after a step with each of these scales of the loss."""
+    model, _ = made()
+    optimizer = make_optimizer(model, OptimizerSettings(**settings, lr=0.1))
+    if state is not None:
+        load_state(optimizer, deepcopy(state))
+    for scale in scales:
+        precision = Precision("float16", "cpu", scale)
+        optimizer.zero_grad()
+        backward(precision, model)
+        precision.unscale(optimizer)
+        precision.step(optimizer)
+    return model.state_dict(), optimizer.state_dict()
+
+
+@pytest.mark.parametrize("settings", OPTIMIZERS, ids=lambda settings: settings["kind"])
+def test_an_overflow_in_the_first_step_is_not_in_those_that_follow(settings):
+    overflow = 2.0**30
+    after, _ = stepped(settings, [overflow, 1.0, 1.0])
+    expected, _ = stepped(settings, [1.0, 1.0])
+    assert not torch.equal(expected["weight"], made()[0].weight)
+    torch.testing.assert_close(after, expected)
+
+
+@pytest.mark.parametrize("settings", OPTIMIZERS[:2], ids=lambda settings: settings["kind"])
+def test_what_an_optimizer_saved_that_was_not_fused_is_gone_on_from(settings):
+    _, state = stepped(settings, [1.0])
+    expected, _ = stepped(settings, [1.0], state)
+    for group in state["param_groups"]:
+        group["fused"] = None
+    torch.testing.assert_close(stepped(settings, [1.0], state)[0], expected)
 
 
 def test_clipping_sees_gradients_that_are_not_scaled():

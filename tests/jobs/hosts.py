@@ -7,6 +7,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ import pytest
 AS_HOST = 'hostname "$0" && exec "$@"'
 SSH_CONFIG = "UserKnownHostsFile /dev/null\nLogLevel ERROR\n"
 CLONE_NEWNET = 0x40000000
+SSHD_PATIENCE_S = 60
 T = TypeVar("T")
 
 
@@ -101,3 +103,27 @@ def switched(names: Mapping[str, Sequence[str]], ssh_config: str = SSH_CONFIG) -
             stack.callback(host.remove)
             host.plug_in("".join(lines), ssh_config)
         yield hosts
+
+
+@contextmanager
+def reached_by_ssh(hosts: Sequence[Host], folder: Path, port: int) -> Iterator[tuple[Path, Path]]:
+    """While they run sshd: the private key that opens them, and the daemons' log."""
+    key, host_key, log = folder / "key", folder / "host_key", folder / "sshd.log"
+    for path in (key, host_key):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    Path("/run/sshd").mkdir(exist_ok=True)  # asked for where root starts it
+    options = [f"HostKey={host_key}", f"AuthorizedKeysFile={key}.pub", f"Port={port}", "StrictModes=no", "PidFile=none"]
+    with ExitStack() as stack:
+        for host in hosts:
+            words = [word for option in (*options, f"ListenAddress={host.address}") for word in ("-o", option)]
+            daemon = subprocess.Popen(
+                host.inside("/usr/sbin/sshd", "-D", "-e", "-f", "/dev/null", *words),
+                stdout=log.open("a"), stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            stack.callback(daemon.wait)
+            stack.callback(daemon.kill)
+        deadline = time.monotonic() + SSHD_PATIENCE_S
+        while log.read_text().count("listening") < len(hosts):
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield key, log

@@ -1,6 +1,5 @@
 """jobs/train.py on several hosts, each with its own name, address and sshd."""
 
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ import torch
 from pipelines.training.checkpoint import read_checkpoint
 from pipelines.training.workers import Solo
 from tests.jobs.commands import Place, call, start
-from tests.jobs.hosts import Host, switched
+from tests.jobs.hosts import Host, reached_by_ssh, switched
 
 pytestmark = pytest.mark.processes
 COUNT, PORT, PATIENCE_S = 2, 2222, 200
@@ -37,32 +36,10 @@ class Hosts:
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     folder = tmp_path_factory.mktemp("hosts")
-    key = folder / "key"
-    for path in (key, folder / "host_key"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
     with ExitStack() as stack:
         found = stack.enter_context(switched({f"host{n}": () for n in range(1, COUNT + 1)}))
-        log = folder / "sshd.log"
-        for host in found[1:]:
-            daemon = subprocess.Popen(_sshd(host, folder), stdout=log.open("a"), stderr=subprocess.STDOUT)
-            stack.callback(daemon.wait)
-            stack.callback(daemon.kill)
-        _wait_until(lambda: log.read_text().count("listening") == COUNT - 1)
+        key, log = stack.enter_context(reached_by_ssh(found[1:], folder, PORT))
         yield Hosts(found, key, log)
-
-
-def _sshd(host: Host, folder: Path) -> list[str]:
-    Path("/run/sshd").mkdir(exist_ok=True)
-    options = {
-        "HostKey": folder / "host_key",
-        "AuthorizedKeysFile": folder / "key.pub",
-        "ListenAddress": host.address,
-        "Port": PORT,
-        "StrictModes": "no",
-        "PidFile": "none",
-    }
-    words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    return host.inside("/usr/sbin/sshd", "-D", "-e", "-f", "/dev/null", *words)
 
 
 def _wait_until(happened) -> None:

@@ -113,9 +113,10 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
         for name, text in (OTHER_FILES | {"slurm.conf": SLURM_CONF.format(folder=folder)}).items():
             (folder / name).write_text(text)
         slurm = Slurm(folder, nodes, Place(folder))
-        for host, *daemon in ((nodes[0], "slurmctld"), *((node, "slurmd", "-N", node.name) for node in nodes)):
-            with (folder / f"{host.name}-{daemon[0]}.log").open("wb") as log:
-                command = host.inside(*daemon, "-D")
+        daemons = [(nodes[0], ["slurmctld"]), *((node, ["slurmd", "-N", node.name]) for node in nodes)]
+        for host, words in daemons:
+            with (folder / f"{host.name}-{words[0]}.log").open("wb") as log:
+                command = host.inside(*words, "-D")
                 process = subprocess.Popen(command, env=slurm.environment, stdout=log, stderr=log)
             stack.callback(process.wait)
             stack.callback(process.terminate)

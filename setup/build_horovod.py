@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -21,99 +22,10 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 SITE_PACKAGES = Path(sysconfig.get_path("purelib"))
 
-# Horovod 0.28.1 compiles as C++14, but the headers of torch have needed C++17 since 2.1.
-CXX14, CXX17 = "set(CMAKE_CXX_STANDARD 14)", "set(CMAKE_CXX_STANDARD 17)"
-# Torch, and so Horovod, takes any /usr/local/cuda for a toolkit, even that of a runtime image, which has no compiler.
-TORCH_FINDS_CUDA, WE_FOUND_CUDA = "(CUDA_HOME is not None)", "('HOROVOD_GPU_OPERATIONS' in __import__('os').environ)"
-# While it waits for a result it would ask without a pause, on a core that the exchange needs, and its exchanges would
-# begin at fixed times, whether anybody waits or not.
-PAUSE = ROOT / "setup" / "horovod_pause.h"
-FIXED, ENDED_EARLY = "std::this_thread::sleep_for(sleep_duration)", "pauses.BetweenLooks(sleep_duration)"
-BUSY = """while (true) {
-    if (handle_manager.PollHandle(handle)) break;
-    {
-      py::gil_scoped_release release_python_gil;
-      std::this_thread::yield();
-    }
-  }
-"""
-PAUSING = """{
-    py::gil_scoped_release release_python_gil;
-    pauses.Until([handle] { return handle_manager.PollHandle(handle); });
-  }
-"""
-INCLUDED = '#include "message.h"', '#include "message.h"\n#include "pause.h"'
-INCLUDED_IN_TORCH = '#include "ready_event.h"', '#include "ready_event.h"\n#include "../common/pause.h"'
-# Started again, as elastic mode does, it would write its defaults over settings that were taken out of the list when it
-# started first, and crash where none is left in that list.
-WRITTEN, WRITTEN_IF_LISTED = "v[index_[variable]] = value;", "if (index_.count(variable)) v[index_[variable]] = value;"
-# It would end with a traceback, whose last line alone is for the user.
-LAUNCHED = "\n    _run(args)\n"
-LAUNCHED_OR_TOLD = """
-    from horovod.runner.common.util.timeout import TimeoutException
-
-    try:
-        _run(args)
-    except (RuntimeError, ValueError, TimeoutException) as error:
-        sys.exit('horovodrun: ' + ' '.join(str(error).split()))
-"""
-# A discovery script that fails would be told by the traceback of a thread, and what was waited for by its placeholder.
-RAISED = """
-                    self._wait_hosts_cond.notify_all()
-                    raise
-"""
-KEPT = """
-                    self._misconfiguration = str(e)
-                    self._wait_hosts_cond.notify_all()
-                    return
-"""
-TWICE, ONCE = "'Timed out waiting for {{activity}}.", "'Timed out waiting for {activity}."
-SEE_ABOVE = "'Job has been shutdown, see above error messages for details.'"
-SAID = "getattr(self, '_misconfiguration', 'the job was shut down')"
-# It would wait for ever for a worker that hangs when rank 0, which ends last, has ended.
-RUNNING = "        try:\n            exit_code = safe_shell_exec"
-COUNTED = "        running[index] = host_name\n" + RUNNING
-NOT_WATCHED = "    terminate_all_event = None if settings.elastic else threading.Event()\n"
-WATCHED = (
-    NOT_WATCHED
-    + """
-    running = {}
-
-    def end_the_others():
-        if running:
-            left = ' and '.join(f'{rank} on {host}' for rank, host in sorted(running.items()))
-            print(f'Rank 0 ended well 30 s ago; ending what still runs: rank {left}.')
-            terminate_all_event.set()
-"""
-)
-FAILED = "        if exit_code != 0 and terminate_all_event:\n"
-ENDED = (
-    """
-        running.pop(index, None)
-        if exit_code == 0 and index == 0 and terminate_all_event:
-            last_call = threading.Timer(30, end_the_others)
-            last_call.daemon = True
-            last_call.start()
-"""
-    + FAILED
-)
-CHANGES = (
-    ("horovod/runner/launch.py", LAUNCHED, LAUNCHED_OR_TOLD),
-    ("horovod/runner/elastic/driver.py", RAISED, KEPT),
-    ("horovod/runner/elastic/driver.py", SEE_ABOVE, SAID),
-    ("horovod/runner/elastic/driver.py", TWICE, ONCE),
-    ("horovod/runner/gloo_run.py", NOT_WATCHED, WATCHED),
-    ("horovod/runner/gloo_run.py", RUNNING, COUNTED),
-    ("horovod/runner/gloo_run.py", FAILED, ENDED),
-    ("CMakeLists.txt", CXX14, CXX17),
-    ("horovod/torch/CMakeLists.txt", CXX14, CXX17),
-    ("cmake/Modules/FindPytorch.cmake", TORCH_FINDS_CUDA, WE_FOUND_CUDA),
-    ("horovod/common/operations.cc", *INCLUDED),
-    ("horovod/common/operations.cc", FIXED, ENDED_EARLY),
-    ("horovod/common/parameter_manager.cc", WRITTEN, WRITTEN_IF_LISTED),
-    ("horovod/torch/mpi_ops_v2.cc", *INCLUDED_IN_TORCH),
-    ("horovod/torch/mpi_ops_v2.cc", BUSY, PAUSING),
-)
+# Isolated, as install.py starts it, Python does not look for modules beside a script.
+CHANGES: tuple[tuple[str, str, str], ...] = runpy.run_path(str(ROOT / "setup" / "horovod_changes.py"))["CHANGES"]
+HEADERS = sorted((ROOT / "setup").glob("horovod_*.h"))
+"""Put into horovod/common of its source."""
 
 SOURCE_SHA256 = "92a43f5a94c43907a56805bad15f19700c62ffc83b7ca483f9e104e229f67ef0"
 """Of Horovod's source package, which the lock cannot have, since it is not installed as it is."""
@@ -170,7 +82,7 @@ def kept_folder(options: dict[str, str]) -> Path:
     """Where the wheel for these options and this machine is kept: named by what it was compiled for and against."""
     facts = {
         "options": options,
-        "changes": [*CHANGES, PAUSE.read_text()],
+        "changes": [*CHANGES, *(header.read_text() for header in HEADERS)],
         "python": sysconfig.get_config_var("SOABI"),
         "machine": [platform.machine(), *platform.libc_ver()],
         "cuda": torch.version.cuda,
@@ -200,7 +112,8 @@ def changed_source(folder: Path) -> Path:
         if text.count(old) != 1:
             sys.exit(f"{requirement}: {name} should say {old!r} once, to be made {new!r}. Is this another Horovod?")
         (source / name).write_text(text.replace(old, new))
-    shutil.copy(PAUSE, source / "horovod" / "common" / "pause.h")
+    for header in HEADERS:
+        shutil.copy(header, source / "horovod" / "common")
     return source
 
 

@@ -23,6 +23,7 @@ PYPROJECT = ROOT / "pyproject.toml"
 LOCK = ROOT / "requirements.lock"
 CUDA_LOCK = ROOT / "requirements-cuda.lock"
 HOROVOD = ROOT / "setup" / "build_horovod.py"
+HOROVOD_CHANGES = sorted((ROOT / "setup").glob("horovod_*.*"))
 SPARK_FILES = (ROOT / "setup" / "spark-env.sh", ROOT / "setup" / "log4j2.properties")
 
 # Make's own flags would reach Horovod's make, and PYTHONPATH would put foreign packages before those of .venv.
@@ -109,7 +110,7 @@ def nvcc() -> str:
 # Name, what to expect, what it does, what it depends on beside the steps before it.
 STEPS: list[tuple[str, str, Callable[[], None], list[str | Path]]] = [
     ("packages", "about 2 minutes", install_packages, [str(VENV), sys.executable, LOCK, CUDA_LOCK]),
-    ("horovod", "seconds; minutes the first time", install_horovod, [HOROVOD, nvcc()]),
+    ("horovod", "seconds; minutes the first time", install_horovod, [HOROVOD, *HOROVOD_CHANGES, nvcc()]),
     ("project", "seconds", install_project, [PYPROJECT]),
     ("spark", "seconds", configure_spark, [*SPARK_FILES]),
 ]

@@ -102,14 +102,101 @@ ENDED = (
 """
     + FAILED
 )
+# Its workers' environment, with all passwords, would stand in command lines, which everybody on a host can read (`ps`),
+# and so would the key by which its services know each other at the start, and unpickle what is signed with it. Here
+# both travel through pipes: a worker of this host gets its environment as any child does, one of another through ssh.
+EXPORTED = """        return '{shell} {horovod_env} {env} {run_command}' .format(
+            shell='env',
+            horovod_env=horovod_rendez_env,
+            env=' '.join(['%s=%s' % (key, quote(value)) for key, value in env.items()
+                          if env_util.is_exportable(key)]),
+            run_command=run_command)
+"""
+NOT_EXPORTED = "        return f'env {horovod_rendez_env} {run_command}'\n"
+EXECUTOR, EXECUTOR_WITH = "def _exec_command_fn(settings):", "def _exec_command_fn(settings, variables):"
+MADE = "    exec_command = _exec_command_fn(settings)\n"
+MADE_WITH = "    exec_command = _exec_command_fn(settings, {**env, 'PYTHONUNBUFFERED': '1'})\n"
+LAUNCHES, MEETS = "    launch_gloo(command", "    rendezvous ="
+REMOTE = """            local_command = quote('cd {pwd} > /dev/null 2>&1 ; {command}'
+                                  .format(pwd=os.getcwd(), command=command))
+"""
+REMOTE_WITH = """            reader = ("import json, os, sys; os.environ.update(json.load(sys.stdin)); "
+                      "os.execv('/bin/sh', ['sh', '-c', sys.argv[1]])")
+            given = json.dumps({key: value for key, value in variables.items() if env_util.is_exportable(key)})
+            local_command = quote('cd {pwd} > /dev/null 2>&1 ; {python} -I -c {reader} {command}'.format(
+                pwd=quote(os.getcwd()), python=quote(sys.executable), reader=quote(reader), command=quote(command)))
+"""
+ADDRESSED = "        local_addresses = network.get_local_host_addresses()\n"
+STARTED = """            exit_code = safe_shell_exec.execute(command,
+                                                index=index,
+"""
+STARTED_WITH = (
+    STARTED
+    + """                                                env=variables if given is None else None,
+                                                given=given,
+"""
+)
+MIDDLEMAN = "def _exec_middleman(command, env, exit_event, stdout, stderr, rw"
+SHELL = "    executor_shell = subprocess.Popen(command, shell=True, env=env,\n"
+SHELL_FED = SHELL + "                                      stdin=None if given is None else subprocess.PIPE,\n"
+WAITED = "    exit_code = executor_shell.wait()\n"
+FED = """    if given is not None:
+        try:
+            executor_shell.communicate(given.encode())
+        except BrokenPipeError:
+            pass  # it has ended, and its status tells
+"""
+EXECUTE = "            prefix_output_with_timestamp=False):"
+HANDED = "(r, w)))\n    middleman.start()"
+TASK = "                                                stdout=host_output,\n"
+KEYED, FROM_INPUT = "settings=codec.dumps_base64(settings))", "settings='stdin')"
+READ, READ_FROM_INPUT = "codec.loads_base64(sys.argv[4])", "codec.loads_base64(sys.stdin.read())"
+# Its store, which asks nobody who calls and in elastic mode unpickles (CVE-2024-10190), would listen on all interfaces.
+STORE = "    def __init__(self, verbose=0):\n        self._httpd = None\n"
+STORE_SOMEWHERE = STORE.replace("=0", "=0, address=''") + "        self._address = address\n"
+EVERYWHERE = "            lambda addr: RendezvousHTTPServer(\n                addr, handler_cls"
+THERE = "            lambda addr: RendezvousHTTPServer(\n                (self._address, addr[1]), handler_cls"
+STATIC = "    rendezvous = RendezvousServer(settings.verbose)\n\n"
+ELASTIC = "    rendezvous = RendezvousServer(settings.verbose)\n    return"
+ELASTIC_THERE = """    if not settings.nics:
+        raise ValueError('elastic mode needs --network-interface: lo for this host alone, or the one '
+                         'that all hosts have')
+    rendezvous = RendezvousServer(settings.verbose, network.get_driver_ip(settings.nics))
+    return"""
+ADDRESSES = "    for addr in net_if_addrs()[iface]:"
+NO_ADDRESS = "'Cannot find an IPv4 address of the common interface.'"
+RUN, SHELL_EXEC = "horovod/runner/gloo_run.py", "horovod/runner/common/util/safe_shell_exec.py"
+DRIVER_SERVICE = "horovod/runner/driver/driver_service.py"
 CHANGES: tuple[tuple[str, str, str], ...] = (
     ("horovod/runner/launch.py", LAUNCHED, LAUNCHED_OR_TOLD),
     ("horovod/runner/elastic/driver.py", RAISED, KEPT),
     ("horovod/runner/elastic/driver.py", SEE_ABOVE, SAID),
     ("horovod/runner/elastic/driver.py", TWICE, ONCE),
-    ("horovod/runner/gloo_run.py", NOT_WATCHED, WATCHED),
-    ("horovod/runner/gloo_run.py", RUNNING, COUNTED),
-    ("horovod/runner/gloo_run.py", FAILED, ENDED),
+    (RUN, NOT_WATCHED, WATCHED),
+    (RUN, RUNNING, COUNTED),
+    (RUN, FAILED, ENDED),
+    (RUN, "import errno\n", "import errno\nimport json\n"),
+    (RUN, EXPORTED, NOT_EXPORTED),
+    (RUN, EXECUTOR, EXECUTOR_WITH),
+    (RUN, MADE + LAUNCHES, MADE_WITH + LAUNCHES),
+    (RUN, MADE + MEETS, MADE_WITH + MEETS),
+    (RUN, ADDRESSED, ADDRESSED + "        given = None\n"),
+    (RUN, REMOTE, REMOTE_WITH),
+    (RUN, STARTED, STARTED_WITH),
+    (RUN, STATIC, STATIC.replace("verbose", "verbose, server_ip")),
+    (RUN, ELASTIC, ELASTIC_THERE),
+    (SHELL_EXEC, MIDDLEMAN, MIDDLEMAN + ", given"),
+    (SHELL_EXEC, SHELL, SHELL_FED),
+    (SHELL_EXEC, WAITED, FED + WAITED),
+    (SHELL_EXEC, EXECUTE, EXECUTE.replace(")", ", given=None)")),
+    (SHELL_EXEC, HANDED, HANDED.replace("w)))", "w), given))")),
+    (DRIVER_SERVICE, TASK, TASK + TASK.replace("stdout=host_output", "given=codec.dumps_base64(settings)")),
+    (DRIVER_SERVICE, KEYED, FROM_INPUT),
+    ("horovod/runner/task_fn.py", READ, READ_FROM_INPUT),
+    ("horovod/runner/util/network.py", ADDRESSES, ADDRESSES.replace("[iface]", ".get(iface, [])")),
+    ("horovod/runner/util/network.py", NO_ADDRESS, "f'this host has no interface {iface} with an IPv4 address'"),
+    ("horovod/runner/http/http_server.py", STORE, STORE_SOMEWHERE),
+    ("horovod/runner/http/http_server.py", EVERYWHERE, THERE),
     ("CMakeLists.txt", CXX14, CXX17),
     ("horovod/torch/CMakeLists.txt", CXX14, CXX17),
     ("cmake/Modules/FindPytorch.cmake", TORCH_FINDS_CUDA, WE_FOUND_CUDA),

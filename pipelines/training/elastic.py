@@ -7,17 +7,15 @@ checkpoint, which goes from rank 0 to the others as bytes that nobody unpickles.
 import gc
 import ipaddress
 import os
-import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import NoReturn
 
-import psutil
 import torch
 
 from pipelines.allocator import keep_freed_memory
@@ -108,8 +106,7 @@ def train_elastic(settings: TrainSettings, train: Train) -> None:
 
     Ends this process if it is no longer one of them.
     """
-    others = _other_addresses() if os.environ["HOROVOD_RANK"] == "0" else []  # one of them warns
-    check_network(settings.elastic, os.environ["HOROVOD_GLOO_RENDEZVOUS_ADDR"], others)
+    check_network(settings.elastic, os.environ["HOROVOD_GLOO_RENDEZVOUS_ADDR"])
     from horovod.common.elastic import notification_manager
     from horovod.common.exceptions import HorovodInternalError
 
@@ -135,27 +132,15 @@ def train_elastic(settings: TrainSettings, train: Train) -> None:
         workers = _meet_again(settings)
 
 
-def check_network(settings: ElasticSettings, address: str, others: Sequence[str]) -> None:
-    """Raises InputError if `address`, the launcher's, can be reached from other hosts and nobody said that is safe.
-
-    others: this host's other addresses, which the launcher listens on, too, whichever interface it is told.
-    """
-    if settings.trusted_network:
-        return
-    danger = "Horovod's elastic launcher unpickles, and so runs, what anybody sends to its port (CVE-2024-10190)"
-    if not ipaddress.ip_address(address).is_loopback:
+def check_network(settings: ElasticSettings, address: str) -> None:
+    """Raises InputError if `address`, the launcher's, can be reached from other hosts and nobody said that is safe."""
+    if not settings.trusted_network and not ipaddress.ip_address(address).is_loopback:
         raise InputError(
-            f"elastic mode would talk over {address}, and {danger}. Start horovodrun with --network-interface lo to "
-            "stay on this host, leave out --host-discovery-script for static mode, or set elastic.trusted_network=true "
-            "if everybody on that network is trusted"
+            f"elastic mode would talk over {address}, and Horovod's elastic launcher unpickles, and so runs, what "
+            "anybody sends to its port (CVE-2024-10190). Start horovodrun with --network-interface lo to stay on this "
+            "host, leave out --host-discovery-script for static mode, or set elastic.trusted_network=true if everybody "
+            "on that network is trusted"
         )
-    if others:
-        print(f"warning: {danger}, and that is open on {', '.join(others)}, too: a firewall must close it", flush=True)
-
-
-def _other_addresses() -> list[str]:
-    found = [one.address for card in psutil.net_if_addrs().values() for one in card if one.family == socket.AF_INET]
-    return [address for address in found if not ipaddress.ip_address(address).is_loopback]
 
 
 def wait_for_a_number_that_fits(lanes: int, workers: Workers, recovery: Recovery, patience_s: int = PATIENCE_S) -> None:

@@ -1,11 +1,16 @@
 """jobs/train.py on several hosts, each with its own name, address and sshd."""
 
+import base64
+import contextlib
+import re
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -16,6 +21,7 @@ from tests.jobs.hosts import Host, reached_by_ssh, switched
 
 pytestmark = pytest.mark.processes
 COUNT, PORT, PATIENCE_S = 2, 2222, 200
+SECRET = "a-password-of-the-environment"
 
 
 @dataclass(frozen=True)
@@ -85,3 +91,37 @@ def test_a_host_that_is_cut_off_ends_the_training_and_the_same_command_goes_on(h
     assert "error: worker 0: another worker ended or cannot be reached" in printed
     assert "going on after epoch" in call(*command)
     assert place.checkpoints("cut")[-1].name == "epoch-0006.pt"
+
+
+@pytest.mark.attack
+def test_no_command_line_has_a_password_or_horovods_key_and_its_store_is_on_one_interface(hosts, place, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", SECRET)
+    command = hosts.command(training(place, "secret", 3))
+    command.insert(command.index("horovodrun") + 1, "--disable-cache")  # of which interfaces the hosts share
+    job = start(*command)
+    seen: set[str] = set()
+    listening: set[str] = set()
+    told: set[int] = set()
+    while job.poll() is None:
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                line = process.cmdline()
+                seen.update(line)
+                if line[:2] == ["python", "jobs/train.py"] and process.environ()["MLFLOW_TRACKING_PASSWORD"] == SECRET:
+                    told.add(process.pid)
+        table = subprocess.run(hosts.all[0].inside("ss", "-tlnHp"), capture_output=True, text=True, check=True).stdout
+        if len(told) == COUNT:  # before, it listens for what its services on the hosts sign
+            listening.update(line.split()[3] for line in table.splitlines() if "horovodrun" in line)
+        time.sleep(0.1)
+    assert job.returncode == 0, job.communicate()[0]
+    assert len(told) == COUNT
+    assert not [word for word in seen if SECRET in word]
+    assert any("horovod.runner.task_fn" in word for word in seen)
+    assert not [word for word in seen if b"horovod.runner.common.util.settings" in _decoded(word)]
+    assert {address.rpartition(":")[0] for address in listening} == {hosts.all[0].address}
+
+
+def _decoded(word: str) -> bytes:
+    """What Horovod packs its objects in."""
+    pieces = re.findall(r"[A-Za-z0-9+/=]{40,}", word)
+    return b"".join(base64.b64decode(piece + "==") for piece in pieces)

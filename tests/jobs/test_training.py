@@ -215,6 +215,19 @@ def test_elastic_mode_that_cannot_start_ends_horovodrun_with_one_line(script, to
     assert printed.count("\n") == 1
 
 
+@pytest.mark.attack
+@pytest.mark.parametrize(
+    ("interface", "told"),
+    [
+        ([], "elastic mode needs --network-interface: lo for this host alone, or the one that all hosts have"),
+        (["--network-interface", "eth77"], "this host has no interface eth77 with an IPv4 address"),
+    ],
+)
+def test_elastic_mode_listens_nowhere_before_it_is_told_where(interface, told):
+    printed = call("horovodrun", "-np", 2, *interface, "--host-discovery-script", "echo localhost:2", "true", status=1)
+    assert printed == f"horovodrun: {told}\n"
+
+
 def test_workers_with_different_settings_end_at_once_and_are_told_which(place):
     command = place.train_command(1, "seed=$HOROVOD_RANK", "runs_dir=/nowhere/$HOROVOD_RANK")
     printed = call("horovodrun", "-np", 2, "sh", "-c", " ".join(command), status=1)

@@ -78,14 +78,11 @@ def test_resets_without_progress_come_to_an_end():
 
 
 @pytest.mark.attack
-def test_a_network_that_others_reach_must_be_trusted_expressly(capsys):
-    check_network(settings(), "127.0.0.1", [])
-    check_network(settings(trusted_network=True), "10.0.0.5", ["10.0.0.5"])
-    assert not capsys.readouterr().out
-    check_network(settings(), "127.0.0.1", ["10.0.0.5"])
-    assert "and that is open on 10.0.0.5, too: a firewall must close it" in capsys.readouterr().out
+def test_a_network_that_others_reach_must_be_trusted_expressly():
+    check_network(settings(), "127.0.0.1")
+    check_network(settings(trusted_network=True), "10.0.0.5")
     with pytest.raises(InputError, match=r"over 10\.0\.0\.5.*CVE-2024-10190.*--network-interface lo.*trusted_network"):
-        check_network(settings(), "10.0.0.5", [])
+        check_network(settings(), "10.0.0.5")
 
 
 @dataclass

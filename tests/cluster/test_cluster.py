@@ -122,6 +122,16 @@ def test_spark_lets_nobody_in_without_the_secret(stack, intruder):
 
 
 @pytest.mark.attack
+def test_an_application_shows_its_configuration_to_nobody(stack):
+    script = stack.folder / "with_pages.py"
+    script.write_text(
+        "from pyspark.sql import SparkSession\n"
+        "print('its pages are at', SparkSession.builder.getOrCreate().sparkContext.uiWebUrl)\n"
+    )
+    assert "its pages are at None\n" in stack.run("submit", "services", *SUBMIT, script)
+
+
+@pytest.mark.attack
 def test_mlflow_lets_nobody_in_without_the_password(stack):
     search = "/api/2.0/mlflow/experiments/search?max_results=9"
     assert json.loads(ask(stack, search, login(stack)))["experiments"]

@@ -57,6 +57,7 @@ def test_the_shipped_settings_of_spark_are_safe():
         "spark.network.crypto.enabled": "true",
         "spark.network.crypto.saslFallback": "false",
         "spark.io.encryption.enabled": "true",
+        "spark.ui.enabled": "false",
         "spark.acls.enable": "true",
         "spark.ui.killEnabled": "false",
         "spark.master.rest.enabled": "false",

@@ -7,6 +7,7 @@ import difflib
 import signal
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -45,11 +46,12 @@ def _answer(job: Callable[[list[str]], None], explanation: str) -> None:
             print(explanation)
         else:
             job(sys.argv[1:])
-    except (InputError, OSError) as error:
-        if isinstance(error, OSError) and error.filename is None:  # not about a file: a defect, to be seen whole
-            raise
-        print(f"error: {without_secrets(str(error))}", file=sys.stderr)
-        sys.exit(2)
+    except Exception as error:
+        if isinstance(error, InputError) or (isinstance(error, OSError) and error.filename is not None):
+            print(f"error: {without_secrets(str(error))}", file=sys.stderr)
+            sys.exit(2)
+        print(without_secrets(traceback.format_exc()), file=sys.stderr, end="")  # a defect, to be seen whole
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

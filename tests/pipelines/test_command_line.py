@@ -184,6 +184,21 @@ def test_a_wrong_setting_ends_the_job_with_status_2_and_one_line(conf, monkeypat
     assert capsys.readouterr().err == "error: command line: epochs = 0: it should be greater than or equal to 1\n"
 
 
+@pytest.mark.attack
+def test_a_defect_is_seen_whole_but_for_passwords(conf, monkeypatch, capsys):
+    def fail(settings):
+        raise RuntimeError("no answer from http://me:secret@host")
+
+    monkeypatch.setattr("sys.argv", ["train.py", conf])
+    with pytest.raises(SystemExit) as ending:
+        run(TrainSettings, fail, "python jobs/train.py")
+    assert ending.value.code == 1
+    printed = capsys.readouterr().err
+    assert re.search(
+        r"line \d+, in fail\n.*\n?RuntimeError: no answer from http://me:\*\*\*@host\n$", printed, re.DOTALL
+    )
+
+
 @pytest.mark.parametrize("settings_type", TYPES.values(), ids=TYPES)
 def test_help_explains_every_setting(settings_type):
     text = explain(settings_type, "some command")

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from pipelines.config import InputError, TrainSettings, without_secrets
@@ -29,6 +32,24 @@ from pipelines.dataset.storage import Location
         ("host=h user=me password=secret dbname=x", "host=h user=me password=*** dbname=x"),
         ('{"user": "me", "password": "secret"}', '{"user": "me", "password": "***"}'),
         ("Authorization: Bearer abc.def-ghi", "Authorization: Bearer ***"),
+        ("password='sec ret' dbname=x", "password='***' dbname=x"),
+        ('{"password": "sec\\"ret", "a": 1}', '{"password": "***", "a": 1}'),
+        ("Driver=x;PWD={sec;ret};UID=me", "Driver=x;PWD=***;UID=me"),
+        ("password=sec%20ret dbname=x", "password=*** dbname=x"),
+        ("token=secret", "token=***"),
+        ('{"token": "secret"}', '{"token": "***"}'),
+        ("AWS_SESSION_TOKEN=secret", "AWS_SESSION_TOKEN=***"),
+        ("HF_TOKEN: secret", "HF_TOKEN: ***"),
+        ("x-api-key: secret", "x-api-key: ***"),
+        ("x-auth-token: secret", "x-auth-token: ***"),
+        ("Authorization: Token secret", "Authorization: Token ***"),
+        ("private_key=secret", "private_key=***"),
+        ("passphrase=secret", "passphrase=***"),
+        ("spark.hadoop.fs.s3a.secret.key=secret", "spark.hadoop.fs.s3a.secret.key=***"),
+        ("tool --password secret --verbose", "tool --password *** --verbose"),
+        ("SharedAccessSignature=sv=secret", "SharedAccessSignature=***"),
+        ("AccountName=me;AccountKey=secret==;x", "AccountName=me;AccountKey=***;x"),
+        ("unexpected token: '}'; tokens: 512", "unexpected token: '}'; tokens: 512"),
         ("a basic network, its key = 3 and sigma=0.5", "a basic network, its key = 3 and sigma=0.5"),
         ("http://host:5000/api?page=2", "http://host:5000/api?page=2"),
         ("sqlite:///work/mlflow.db", "sqlite:///work/mlflow.db"),
@@ -37,6 +58,13 @@ from pipelines.dataset.storage import Location
 )
 def test_passwords_and_keys_in_addresses_are_hidden_and_nothing_else_is(text, shown):
     assert without_secrets(text) == shown
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("piece", ["://a:", "?key", "password='", "--token", "%3A%2F%2Fa:", "token", "authorization:"])
+def test_a_long_text_takes_no_more_than_a_time_in_proportion_to_its_length(piece):
+    program = f"from pipelines.config import without_secrets; without_secrets({piece!r} * (1_000_000 // {len(piece)}))"
+    subprocess.run([sys.executable, "-c", program], timeout=60, check=True)
 
 
 def test_an_error_shows_no_password():

@@ -1,6 +1,7 @@
 """How fast training stays when workers are added: measured here for a few, computed beyond from what must be sent.
 
-    python -m benchmarks.scaling [--gbit 25] [--gpus-per-host 4] [--latency-us 10] [--bits 16] [--images-per-s A=154,…]
+    python -m benchmarks.scaling [--gbit 25] [--gpus-per-host 4] [--latency-us 10] [--control-us 50] [--bits 16]
+        [--images-per-s A=154,…]
     python -m benchmarks.scaling --measure 1,2,4 [--rounds 5] [--turn 6]    # real processes of this machine
 
 The formula is `efficiency`, told in docs/scaling.md; nothing of it is fitted. Rates of one GPU are published ones
@@ -41,6 +42,10 @@ class Links:
     """Between two GPUs of one host."""
     latency_s: float
     """Of one message between neighbours in the ring."""
+    control_latency_s: float = 50e-6
+    """Of one of the messages, by TCP, in which workers agree on what is ready."""
+    ring_agreement: bool = False
+    """As in Gloo's own allreduce, with which Horovod comes."""
 
     def allreduce_s(self, size_bytes: float, gpus: int) -> float:
         """A ring: 2 (N - 1) rounds, in each of which every GPU sends an N-th to its neighbour."""
@@ -48,6 +53,11 @@ class Links:
             return 0.0
         slowest = self.inside_bytes_per_s if gpus <= self.gpus_per_host else self.host_bytes_per_s
         return 2 * (gpus - 1) * (size_bytes / gpus / slowest + self.latency_s)
+
+    def agreement_s(self, gpus: int) -> float:
+        """Rounds in each of which a worker sends what it knows twice as far as before: setup/horovod_agreement.h."""
+        rounds = 2 * (gpus - 1) if self.ring_agreement else (gpus - 1).bit_length()
+        return rounds * self.control_latency_s
 
 
 class Gradient(NamedTuple):
@@ -91,7 +101,8 @@ def synchronised_s(messages: Sequence[Gradient], step_s: float, links: Links, gp
     """Seconds of a step on so many GPUs. The link sends one message after another, beside the backward pass."""
     free_s = 0.0
     for size_bytes, ready_s in messages if gpus > 1 else ():
-        start_s = max(free_s, ready_s) + CYCLE_S / 2  # as long as it takes on average until Horovod looks
+        # As long as it takes on average until Horovod looks, and then to see that all have it ready.
+        start_s = max(free_s, ready_s) + CYCLE_S / 2 + links.agreement_s(gpus)
         free_s = start_s + links.allreduce_s(size_bytes, gpus)
     return max(step_s, free_s)
 
@@ -126,7 +137,9 @@ def main() -> None:
     if asked.measure:
         _print_measured([int(count) for count in asked.measure.split(",")], asked.rounds, asked.turn)
         return
-    links = Links(asked.gpus_per_host, asked.gbit * 1e9 / 8, asked.inside_gb * 1e9, asked.latency_us / 1e6)
+    host_bytes_per_s, inside_bytes_per_s = asked.gbit * 1e9 / 8, asked.inside_gb * 1e9
+    latencies_s = asked.latency_us / 1e6, asked.control_us / 1e6
+    links = Links(asked.gpus_per_host, host_bytes_per_s, inside_bytes_per_s, *latencies_s, asked.ring_agreement)
     rates = NETWORKS | {name: float(rate) for name, rate in (pair.split("=") for pair in asked.images_per_s)}
     _print_computed(links, rates, asked.batch, asked.bits)
 
@@ -139,6 +152,8 @@ def _arguments() -> argparse.Namespace:
         "--inside-gb", type=float, default=10.0, help="GB/s between GPUs of a host; PCIe 3.0 has about 10"
     )
     parser.add_argument("--latency-us", type=float, default=10.0, help="of one message of the ring")
+    parser.add_argument("--control-us", type=float, default=50.0, help="of one message in which workers agree")
+    parser.add_argument("--ring-agreement", action="store_true", help="as Horovod comes, instead of as we build it")
     parser.add_argument("--images-per-s", type=lambda pairs: pairs.split(","), default=[], metavar="NETWORK=RATE,…")
     parser.add_argument("--batch", type=int, default=BATCH, help="images of one GPU")
     parser.add_argument("--bits", type=int, default=32, choices=(16, 32), help="of a gradient on its way")

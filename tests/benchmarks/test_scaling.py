@@ -1,11 +1,13 @@
 """The formula of docs/scaling.md."""
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks.scaling import Gradient, Links, buckets, efficiency, gradients, layers_of, synchronised_s
 from pipelines.training.gradients import BUCKET_BYTES
 
-LINKS = Links(gpus_per_host=4, host_bytes_per_s=1e9, inside_bytes_per_s=1e10, latency_s=1e-5)
+LINKS = Links(gpus_per_host=4, host_bytes_per_s=1e9, inside_bytes_per_s=1e10, latency_s=1e-5, control_latency_s=0.0)
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,17 @@ LINKS = Links(gpus_per_host=4, host_bytes_per_s=1e9, inside_bytes_per_s=1e10, la
 )
 def test_a_ring_sends_almost_everything_twice_over_its_slowest_link(gpus, seconds):
     assert LINKS.allreduce_s(1e9, gpus) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("gpus", "rounds"), [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (512, 9), (513, 10)])
+def test_workers_agree_in_rounds_that_grow_with_the_logarithm_of_their_number(gpus, rounds):
+    links = replace(LINKS, control_latency_s=1.0)
+    assert links.agreement_s(gpus) == rounds
+    assert replace(links, ring_agreement=True).agreement_s(gpus) == 2 * (gpus - 1)
+    late = synchronised_s([Gradient(0.0, 1.0)], 1.0, links, gpus) - synchronised_s(
+        [Gradient(0.0, 1.0)], 1.0, LINKS, gpus
+    )
+    assert late == pytest.approx(rounds)
 
 
 def test_gradients_are_ready_from_the_last_layer_to_the_first_as_their_arithmetic_is_done():

@@ -12,6 +12,7 @@ from xxhash import xxh3_64
 
 from pipelines.config import InputError, digest_of
 from pipelines.dataset import columns
+from pipelines.dataset.links import refuse_links_out
 from pipelines.dataset.storage import Address, Location
 
 FILE_NAME = "manifest.json"
@@ -175,10 +176,11 @@ def write_manifest(manifest: Manifest, root: Address) -> None:
 
 
 def read_manifest(root: Address) -> Manifest:
-    """The dataset at `root`; an InputError that names the file if there is none or it is damaged."""
+    """The dataset at `root`; an InputError that names the file if there is none, it is damaged or a link leads out."""
     location = Location.at(root) / FILE_NAME
+    refuse_links_out(Location.at(root), FILE_NAME)
     try:
-        return Manifest.model_validate_json(location.read_bytes())
+        manifest = Manifest.model_validate_json(location.read_bytes())
     except FileNotFoundError:
         raise InputError(
             f"{root}: no dataset here ({FILE_NAME} is missing); make one with jobs/preprocess.py"
@@ -192,6 +194,8 @@ def read_manifest(root: Address) -> Manifest:
             f"{location}: not a manifest of format {FORMAT_VERSION} ({what}); "
             "preprocess again, or use the Strata that wrote it"
         ) from None
+    refuse_links_out(Location.at(root), manifest.version)
+    return manifest
 
 
 def find_damage(manifest: Manifest, root: Address) -> dict[str, str]:

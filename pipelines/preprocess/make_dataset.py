@@ -8,6 +8,7 @@ from petastorm.etl.dataset_metadata import materialize_dataset
 from pyspark.sql import SparkSession
 
 from pipelines.config import InputError, PreprocessSettings, digest_of
+from pipelines.dataset.links import refuse_links_out
 from pipelines.dataset.manifest import (
     FILE_NAME,
     FORMAT_VERSION,
@@ -46,6 +47,7 @@ def make_dataset(spark: SparkSession, settings: PreprocessSettings, log: LogRepo
     root = _root(settings)
     listing = list_source(settings.source)
     version = _version(settings, listing)
+    refuse_links_out(root, version)  # also where there is no manifest yet: what follows writes there, and removes
     if (made := _already_made(root, version)) is not None:
         print(f"{root} holds this very dataset already")
         if settings.output.prune:

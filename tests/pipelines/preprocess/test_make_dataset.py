@@ -416,3 +416,20 @@ def test_a_damaged_manifest_is_replaced(spark, idx_settings, capsys):
     (Path(idx_settings().output.path) / FILE_NAME).write_text("{}")
     assert make_dataset(spark, idx_settings()).digest == first.digest
     assert "it will be replaced" in capsys.readouterr().out
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("has_manifest", [True, False])
+def test_making_a_dataset_anew_touches_nothing_that_a_link_leads_to(spark, idx_settings, tmp_path, has_manifest):
+    made = make_dataset(spark, idx_settings())
+    root, precious = Path(idx_settings().output.path), tmp_path / "precious"
+    (root / made.version).rename(precious)
+    (root / made.version).symlink_to(precious)
+    names = [file.path for split in made.splits.values() for file in split.files]
+    for name in names:
+        (precious / name).write_bytes(b"mine")  # damage, by the manifest
+    if not has_manifest:
+        (root / FILE_NAME).unlink()
+    with pytest.raises(InputError, match=rf"{made.version}: a link to {precious}, outside of the dataset"):
+        make_dataset(spark, idx_settings())
+    assert all((precious / name).read_bytes() == b"mine" for name in names)

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import IO, Any
-from zipfile import ZIP_STORED, BadZipFile, ZipFile
+from zipfile import BadZipFile
 
 import torch
 
 from pipelines.config import InputError
 from pipelines.dataset.storage import sync
+from pipelines.training.checkpoint_file import refuse_foreign, refuse_repeated
 from pipelines.training.workers import Workers
 
 KEEP = 2
@@ -68,12 +69,10 @@ class Checkpoint:
     def from_bytes(content: bytes, name: str) -> "Checkpoint":
         """Raises InputError that names the checkpoint if it is damaged. Runs no code that it may contain."""
         try:
-            with ZipFile(io.BytesIO(content)) as members:  # torch itself does not look at their checksums
-                if any(member.compress_type != ZIP_STORED for member in members.infolist()):
-                    raise BadZipFile("it is packed, and could be of any size; torch packs nothing")
-                if damaged := members.testzip():
-                    raise BadZipFile(f"the checksum of {damaged} differs")
-            return Checkpoint(**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+            refuse_foreign(content)
+            tree = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            refuse_repeated(tree)
+            return Checkpoint(**tree)
         except (
             BadZipFile,
             NotImplementedError,

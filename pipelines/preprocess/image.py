@@ -102,10 +102,10 @@ def read_image(raw: bytes, settings: ImageSettings, whole: bool = False) -> Deco
     whole: at its own size, whatever size the settings ask for.
     """
     header = read_header(raw)
+    _check_size(header.height, header.width, settings)  # before Pillow looks for EXIF, for which it decodes a PNG
     orientation = orientation_of(raw) if settings.orientation == "apply" else 1
     lies_on_its_side = orientation >= 5
     height, width = (header.width, header.height) if lies_on_its_side else (header.height, header.width)
-    _check_size(height, width, settings)
     keeps_bytes = orientation == 1 and _keeps_bytes(header, settings)
     at_least = (0, 0) if whole else target_size(height, width, settings)
     if keeps_bytes:

@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 from PIL import TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401 - Pillow knows them once imported
 
 from pipelines.images.codec import Image
+from pipelines.images.tiff import tile_pixels
 
 FormatReason = Literal[
     "empty", "truncated", "not_an_image", "unsupported", "too_small", "too_large", "decode_error",
@@ -52,6 +53,8 @@ class Header:
     """`RGB`, `Gray`, `CMYK`, … as the decoder names them."""
     height: int
     width: int
+    tile_pixels: int = 0
+    """Of a TIFF in tiles: each is decoded whole, and it may be larger than the image."""
 
 
 def read_header(raw: bytes) -> Header:
@@ -64,7 +67,7 @@ def read_header(raw: bytes) -> Header:
         height, width = image.height, image.width
         if _turned_by_pillow(image) >= 5:
             height, width = width, height
-        return Header(str(image.format), image.mode, height, width)
+        return Header(str(image.format), image.mode, height, width, _tile_pixels(image, raw))
 
 
 def orientation_of(raw: bytes) -> int:
@@ -178,6 +181,15 @@ def _opened(raw: bytes) -> Pillow.Image:
 def _turned_by_pillow(image: Pillow.Image) -> int:
     """The orientation by which Pillow turns pixels as it loads them, unasked: TIFF's."""
     return _orientation(image) if image.format == "TIFF" else 1
+
+
+def _tile_pixels(image: Pillow.Image, raw: bytes) -> int:
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 0
+    try:
+        return tile_pixels(raw, image.tag_v2.offset)
+    except ValueError as error:
+        raise _pillow_error(error) from None
 
 
 def _pillow_error(error: Exception) -> ImageError:

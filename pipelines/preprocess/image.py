@@ -102,10 +102,11 @@ def read_image(raw: bytes, settings: ImageSettings, whole: bool = False) -> Deco
     whole: at its own size, whatever size the settings ask for.
     """
     header = read_header(raw)
-    _check_size(header.height, header.width, settings)  # before Pillow looks for EXIF, for which it decodes a PNG
+    _check_pixels(header, settings)  # before Pillow looks for EXIF, for which it decodes a PNG
     orientation = orientation_of(raw) if settings.orientation == "apply" else 1
     lies_on_its_side = orientation >= 5
     height, width = (header.width, header.height) if lies_on_its_side else (header.height, header.width)
+    _check_sides(height, width, settings)
     keeps_bytes = orientation == 1 and _keeps_bytes(header, settings)
     at_least = (0, 0) if whole else target_size(height, width, settings)
     if keeps_bytes:
@@ -135,11 +136,19 @@ def target_size(height: int, width: int, settings: ImageSettings) -> tuple[int, 
     return shorter_side_to(height, width, settings.size)
 
 
-def _check_size(height: int, width: int, settings: ImageSettings) -> None:
+def _check_pixels(header: Header, settings: ImageSettings) -> None:
+    found = f"{header.height} x {header.width} pixels"
+    if header.height * header.width > settings.max_pixels:
+        raise ImageError("too_large", f"{found}, image.max_pixels is {settings.max_pixels}")
+    if header.tile_pixels > settings.max_pixels:
+        raise ImageError(
+            "too_large", f"{found} in tiles of {header.tile_pixels}, image.max_pixels is {settings.max_pixels}"
+        )
+
+
+def _check_sides(height: int, width: int, settings: ImageSettings) -> None:
     if min(height, width) < settings.min_side:
         raise ImageError("too_small", f"{height} x {width} pixels, image.min_side is {settings.min_side}")
-    if height * width > settings.max_pixels:
-        raise ImageError("too_large", f"{height} x {width} pixels, image.max_pixels is {settings.max_pixels}")
     target = target_size(height, width, settings)
     if max(target) > LONGEST_SIDE:
         raise ImageError("too_large", f"{height} x {width} pixels would become {target[0]} x {target[1]}")

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from pipelines.config import ImageSettings
 from pipelines.images.formats import ImageError, orientation_of, read_header, read_pixels, turned
+from pipelines.images.tiff import tile_pixels
+from pipelines.preprocess.image import Stored, process
 from tests.hostile import answers_and_growth
 
 HEIGHT, WIDTH = 48, 80
@@ -356,6 +359,75 @@ def valid_png(height, width):
         struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
         for kind, content in chunks
     )
+
+
+LONG, SLONG8, DEFLATED = 4, 17, 8
+SIDE = 16_384
+
+
+def valid_tiff(layout, start=b"II*\0", side=SIDE):
+    """64 x 64 pixels, at the top left of side x side grey ones that are all there; `layout` are the tags that tell."""
+    packer, rows = zlib.compressobj(9), bytes(64 * side)
+    pixels = b"".join(packer.compress(rows) for _ in range(side // 64)) + packer.flush()
+    order, place = "<" if start.startswith(b"II") else ">", 16
+    known = [(256, LONG, 64), (257, LONG, 64), (258, LONG, 8), (259, LONG, DEFLATED), (262, LONG, 1), (277, LONG, 1)]
+    known += [(tag, kind, {"place": place, "size": len(pixels)}.get(value, value)) for tag, kind, value in layout]
+    is_big = start[2] == 0x2B
+    entry, counted, offset = ("HHQQ", "Q", "HHQ") if is_big else ("HHII", "H", "I")
+    at = place + len(pixels)
+    head = start + (struct.pack(order + offset, 8, 0, at) if is_big else struct.pack(order + offset, at))
+    directory = b"".join(struct.pack(order + entry, tag, kind, 1, value) for tag, kind, value in known)
+    return head.ljust(place, b"\0") + pixels + struct.pack(order + counted, len(known)) + directory + bytes(8)
+
+
+TILE = [(324, LONG, "place"), (325, LONG, "size")]
+WIDE, HIGH = (322, LONG, SIDE), (323, LONG, SIDE)
+TILED = {
+    "plainly": valid_tiff([WIDE, HIGH, *TILE]),
+    "big": valid_tiff([WIDE, HIGH, *TILE], b"II\x2b\0"),
+    "twice": valid_tiff([WIDE, (322, LONG, 64), HIGH, (323, LONG, 64), *TILE]),
+    "unusual type": valid_tiff([(322, SLONG8, SIDE), (323, SLONG8, SIDE), *TILE], b"II\x2b\0"),
+}
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("name", TILED)
+def test_a_tiff_of_tiles_larger_than_an_image_may_be_costs_no_memory(name):
+    prepare = "from pipelines.config import ImageSettings\nfrom pipelines.preprocess.image import process\n"
+    answers, grown_kib = answers_and_growth(
+        prepare,
+        "getattr(process(bytes.fromhex(line), ImageSettings(max_pixels=10_000_000)), 'reason', 'stored')",
+        [TILED[name]],
+    )
+    assert grown_kib < 50_000
+    assert answers in (["too_large"], ["decode_error"])
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("rows", [64, SIDE, 0xFFFFFFFF])
+def test_a_strip_is_decoded_as_far_as_the_image_goes(rows):
+    strip = valid_tiff([(273, LONG, "place"), (278, LONG, rows), (279, LONG, "size")])
+    answers, grown_kib = answers_and_growth(
+        "from pipelines.images.formats import read_header, read_pixels\n",
+        "str(read_pixels(bytes.fromhex(line), read_header(bytes.fromhex(line)), 1).shape)",
+        [strip],
+    )
+    assert answers == ["(64, 64, 1)"]
+    assert grown_kib < 50_000
+
+
+@pytest.mark.parametrize("start", [b"II*\0", b"MM\0*", b"II\x2b\0"])
+def test_a_tiff_in_tiles_of_no_more_pixels_than_an_image_may_have_is_read(start):
+    raw = valid_tiff([(322, LONG, 256), (323, LONG, 256), *TILE], start, side=256)
+    assert read_header(raw).tile_pixels == 256 * 256
+    assert isinstance(process(raw, ImageSettings(max_pixels=256 * 256)), Stored)
+    assert process(raw, ImageSettings(max_pixels=256 * 256 - 1)).reason == "too_large"
+
+
+@pytest.mark.attack
+def test_a_directory_that_pillow_reads_in_another_place_than_libtiff_is_refused():
+    with pytest.raises(ValueError, match="a BigTIFF of big-endian byte order"):
+        tile_pixels(b"MM\0\x2b\0\x08\0\0" + bytes(100), 0x80000)
 
 
 @pytest.mark.attack

@@ -57,7 +57,13 @@ class _Group:
                 f"{location}: {parquet.num_row_groups} row groups, "
                 f"the manifest says {len(self.file.row_groups)}; {AGAIN}"
             )
-        rows, expected = parquet.metadata.row_group(self.number).num_rows, self.file.row_groups[self.number]
+        row_group = parquet.metadata.row_group(self.number)
+        if any(row_group.column(number).compression != "UNCOMPRESSED" for number in range(row_group.num_columns)):
+            raise InputError(
+                f"{location}, row group {self.number}: packed, and could be of any size; expected a file as "
+                f"jobs/preprocess.py writes it, which packs nothing; {AGAIN}"
+            )
+        rows, expected = row_group.num_rows, self.file.row_groups[self.number]
         if rows != expected:
             raise InputError(f"{location}, row group {self.number}: {rows} rows, the manifest says {expected}; {AGAIN}")
         table = parquet.read_row_group(self.number, columns.LOADED, use_threads=False)

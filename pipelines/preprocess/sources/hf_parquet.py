@@ -38,6 +38,12 @@ class _RowGroup(NamedTuple):
     """Bytes, or null."""
 
 
+_BYTES_OF_AN_IMAGE = 20
+"""At the least, of any format that is read: a header and some pixels. Rows without images and rows whose images repeat
+may take less, so that few rows may be of any size."""
+_FEW_ROWS = 100_000
+_ROWS_AT_ONCE = 65_536
+
 _ROW_GROUPS = Kept[_RowGroup](1)
 _OPEN = Kept[pq.ParquetFile](8)
 
@@ -112,7 +118,7 @@ def _class_names(location: Location) -> list[str]:
     try:
         features = json.loads(described)["info"]["features"]
         return [str(name) for name in features["label"]["names"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return []
 
 
@@ -121,18 +127,35 @@ def _list_file(folder: Location, file: str, split: SplitName | None, classes: in
     stem = file.removesuffix(".parquet")
     with _opened(folder / file) as parquet:
         _refuse_columns(parquet.schema_arrow, folder / file)
-        column = parquet.read(columns=["label"]).column("label")
-        groups = [number for number, rows in enumerate(_rows_of_groups(parquet)) for _ in range(rows)]
+        _refuse_more_rows_than_images(parquet, folder / file)
 
-    def items() -> Iterator[Item]:
-        for row, (label, group) in enumerate(zip(column.to_pylist(), groups, strict=True)):
-            key = f"{split}/{stem}/{row:06d}" if split else f"{stem}/{row:06d}"
-            try:
-                yield Item(key, file, row, group, labels.checked(label, classes), split)
-            except labels.NoLabelError as why:
-                seen.reject(key, str(folder / file), "no_label", f"row {row}: {why}")
+        def items() -> Iterator[Item]:
+            for row, (label, group) in enumerate(_labels(parquet)):
+                key = f"{split}/{stem}/{row:06d}" if split else f"{stem}/{row:06d}"
+                try:
+                    yield Item(key, file, row, group, labels.checked(label, classes), split)
+                except labels.NoLabelError as why:
+                    seen.reject(key, str(folder / file), "no_label", f"row {row}: {why}")
 
-    return seen.part(items())
+        return seen.part(items())
+
+
+def _labels(parquet: pq.ParquetFile) -> Iterator[tuple[Any, int]]:
+    """Of every row, with the number of its row group."""
+    for group in range(parquet.num_row_groups):
+        for batch in parquet.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=["label"]):
+            for label in batch.column(0).to_pylist():
+                yield label, group
+
+
+def _refuse_more_rows_than_images(parquet: pq.ParquetFile, location: Location) -> None:
+    """Parquet packs equal rows to next to nothing, but each becomes an item in memory."""
+    size_bytes, rows = location.size_bytes or 0, sum(_rows_of_groups(parquet))
+    if rows > max(_FEW_ROWS, size_bytes // _BYTES_OF_AN_IMAGE):
+        raise InputError(
+            f"{location}: {rows:,} rows in {size_bytes:,} bytes; expected an image in each, of {_BYTES_OF_AN_IMAGE} "
+            "bytes at the least: get the file anew, from whom you trust"
+        )
 
 
 def _refuse_columns(schema: pa.Schema, location: Location) -> None:

@@ -309,6 +309,22 @@ def test_a_hostile_common_metadata_is_not_unpickled(copied):
 
 
 @pytest.mark.attack
+def test_a_packed_row_group_that_could_be_of_any_size_is_not_unpacked(copied):
+    path = _first_file(copied)
+    packed = copied.manifest.splits["train"].files[0]
+    table = pq.read_table(path)
+    table = table.set_column(1, table.schema.field("image"), [pa.array([bytes(100_000)] * len(table), pa.binary())])
+    pq.write_table(table, path, compression="zstd", use_dictionary=False, row_group_size=64)
+    size_bytes = path.stat().st_size
+    assert size_bytes < 1 << 20 < 40 << 20 < table.nbytes
+    files = (packed.model_copy(update={"size_bytes": size_bytes}), *copied.manifest.splits["train"].files[1:])
+    split = copied.manifest.splits["train"].model_copy(update={"files": files})
+    reader = RowGroupReader(Location.at(copied.root) / copied.manifest.version, split, [0], threads=1, ahead=0)
+    with closing(reader), pytest.raises(InputError, match=r"part-00000\.parquet, row group 0: packed, and could be"):
+        reader.next_group()
+
+
+@pytest.mark.attack
 def test_a_hostile_cache_entry_is_not_unpickled(copied, tmp_path):
     """Petastorm's disk cache pickles row groups into a folder; ours has none that anything could be planted in."""
     from petastorm.cache import NullCache

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.config import InputError, SourceSettings
 from pipelines.preprocess.sources import list_source
-from tests.hostile import Hostile
+from tests.hostile import Hostile, answers_and_growth
 from tests.pipelines.preprocess.sources.builders import HF_FILES, HfFile, contents, encoded_image, write_hf_parquet
 
 
@@ -156,3 +156,44 @@ def test_a_pickle_in_the_schema_of_somebodys_parquet_is_not_unpickled(tmp_path):
     assert not trap.exists()
     pickle.loads(pickle.dumps(Hostile(trap)))
     assert trap.exists()  # the trap works
+
+
+def write_rows(path, rows, value=None):
+    """Of one image, or of none, and one label, which take next to nothing however many they are."""
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema([("image", kind), ("label", pa.int64())])
+    with pq.ParquetWriter(path, schema, compression="zstd") as parquet:
+        for count in [1_000_000] * (rows // 1_000_000) + [rows % 1_000_000]:
+            values = pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array([value], pa.binary()))
+            image = pa.StructArray.from_arrays([values.dictionary_decode(), pa.nulls(count, pa.string())], fields=kind)
+            parquet.write_table(pa.table([image, pa.array([0] * count, pa.int64())], schema=schema))
+
+
+@pytest.mark.attack
+def test_a_small_file_of_very_many_rows_costs_no_memory(tmp_path):
+    write_rows(tmp_path / "train-0.parquet", 1_500_000)
+    assert (tmp_path / "train-0.parquet").stat().st_size < 20_000
+    prepare = (
+        "from pipelines.config import InputError, SourceSettings\n"
+        "from pipelines.preprocess.sources import list_source\n"
+        "def answer(path):\n"
+        "    try: return str(len(list_source(SourceSettings(kind='hf_parquet', path=path)).items))\n"
+        "    except InputError as error: return str(error)\n"
+    )
+    answers, grown_kib = answers_and_growth(prepare, "answer(line.strip())", [str(tmp_path)])
+    assert grown_kib < 50_000
+    assert "train-0.parquet: 1,500,000 rows in " in answers[-1]  # behind lines of progress
+
+
+def test_a_file_of_some_rows_without_images_is_listed(tmp_path):
+    write_rows(tmp_path / "train-0.parquet", 50_000)
+    assert len(listing(tmp_path).items) == 50_000
+
+
+@pytest.mark.attack
+def test_a_schema_of_brackets_in_brackets_has_no_class_names(tmp_path):
+    write_hf_parquet(tmp_path)
+    for path in tmp_path.glob("*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.replace_schema_metadata({"huggingface": "[" * 100_000}), path)
+    assert [entry.words for entry in listing(tmp_path).classes] == ["0", "1", "2"]

@@ -106,7 +106,7 @@ def _tree(line: bytes) -> Any:
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     try:
         return json.loads(text) if int(checksum, 16) == crc32(text) else None
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter of brackets in brackets, by the thousand, of a planted journal
         return None
 
 

@@ -3,6 +3,7 @@ import resource
 import subprocess
 import sys
 import time
+from zlib import crc32
 
 import pytest
 
@@ -46,6 +47,15 @@ def test_a_damaged_entry_is_seen_and_those_behind_it_are_read(path):
     journal.append({"colour": "blue"})
     journal.append({"colour": "red"})
     path.write_bytes(path.read_bytes().replace(b"blue", b"bluf"))
+    assert trees(path) == [None, {"colour": "red"}]
+
+
+@pytest.mark.attack
+def test_a_planted_entry_of_brackets_in_brackets_is_one_that_is_damaged(path):
+    journal = Journal(path)
+    text = b"[" * 100_000
+    path.write_bytes(b"%08x %s\n" % (crc32(text), text))
+    journal.append({"colour": "red"})
     assert trees(path) == [None, {"colour": "red"}]
 
 

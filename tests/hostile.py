@@ -1,9 +1,13 @@
 """What an attacker would send, made harmless, and what it costs whoever reads it."""
 
+import io
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from zipfile import ZipFile
+
+import torch
 
 from tests.conftest import REPOSITORY
 
@@ -43,3 +47,20 @@ def answers_and_growth(prepare: str, expression: str, payloads: Sequence[bytes |
     )  # fmt: skip
     *answers, grown_kib = done.stdout.splitlines()
     return answers, int(grown_kib)
+
+
+def members_of(content: bytes) -> dict[str, bytes]:
+    """Of an archive of torch's, by their names without the folder they are in."""
+    with ZipFile(io.BytesIO(content)) as archive:
+        return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+
+
+def by_torch(members: Mapping[str, bytes]) -> bytes:
+    """An archive as torch writes it."""
+    file = io.BytesIO()
+    writer = torch._C.PyTorchFileWriter(file)
+    for name, content in members.items():
+        if not name.startswith(".data/") and name not in ("version", ".format_version"):
+            writer.write_record(name, content, len(content))
+    writer.write_end_of_file()
+    return file.getvalue()

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from zipfile import BadZipFile
 
 import mlflow
 import numpy as np
@@ -13,6 +15,7 @@ from mlflow.models import Model
 from pydantic import ValidationError
 
 from pipelines.config import InputError, TrackingSettings
+from pipelines.dataset.graph_file import refuse_foreign_graph
 from pipelines.dataset.logged_model import LoggedModel, ModelMetadata
 from pipelines.tracking.model import METADATA_KEY
 from pipelines.tracking.runs import trained_runs
@@ -41,7 +44,7 @@ def fetch_model(settings: TrackingSettings, wanted: str, folder: Path) -> Logged
     if not graph.is_file() or saved.signature is None:
         raise InputError(f"model = {wanted}: {uri} is no exported graph with a signature; {_AGAIN}")
     _, height, width, channels = saved.signature.inputs.inputs[0].shape
-    _check_answer(path, uri, (height, width, channels), len(metadata.class_names))
+    _check_answer(graph, uri, (height, width, channels), len(metadata.class_names))
     return LoggedModel(uri, graph, (height, width, channels), metadata)
 
 
@@ -84,13 +87,28 @@ def _metadata(saved: Model, uri: str) -> ModelMetadata:
         raise InputError(f"{uri} {why} how an image file becomes its input; {_AGAIN}") from None
 
 
-def _check_answer(path: Path, uri: str, shape: tuple[int, int, int], classes: int) -> None:
+def _check_answer(graph: Path, uri: str, shape: tuple[int, int, int], classes: int) -> None:
     """Raise an InputError if the model cannot be loaded here, or answers otherwise than it says."""
-    try:
-        model = mlflow.pytorch.load_model(str(path))
-    except MlflowException as error:
-        raise InputError(f"{uri} cannot be loaded: {str(error).strip().splitlines()[0]}") from None
+    model = _loaded(graph, uri)
     with torch.no_grad():
         answer = model(torch.from_numpy(np.zeros((1, *shape), np.uint8)))
     if answer.shape != (1, classes):
         raise InputError(f"{uri} answers with {answer.shape[1]} numbers for {classes} classes; {_AGAIN}")
+
+
+def _loaded(graph: Path, uri: str) -> Any:
+    """By MLflow, which looks at the graph's pickles, from a folder that has the graph and nothing else of the model.
+
+    What else a model says MLflow does before it looks: it imports modules that came with it, and those that it names.
+    """
+    bare = Model()
+    bare.add_flavor("pytorch", model_data="data", pytorch_version=str(torch.__version__))
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "data").mkdir()
+        (Path(folder) / "data" / graph.name).symlink_to(graph.resolve())
+        bare.save(str(Path(folder) / "MLmodel"))
+        try:
+            refuse_foreign_graph(graph)
+            return mlflow.pytorch.load_model(folder)
+        except (MlflowException, BadZipFile, NotImplementedError, ValueError, OSError) as error:
+            raise InputError(f"{uri} cannot be loaded: {str(error).strip().splitlines()[0]}; {_AGAIN}") from None

@@ -1,6 +1,7 @@
+import json
 import os
 import pickle
-import zipfile
+import re
 
 import mlflow
 import pytest
@@ -16,6 +17,7 @@ from pipelines.tracking.logged_model import fetch_model
 from pipelines.tracking.registry import register_ensemble
 from pipelines.tracking.tags import KIND_TAG
 from pipelines.tracking.tracker import MlflowTracker
+from tests.hostile import by_torch, members_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint")  # of MLflow, about its own wrapper
 
@@ -103,24 +105,84 @@ class _Runs:
         return os.mkdir, ("was-run",)
 
 
-@pytest.mark.attack
-def test_a_graph_that_would_run_code_is_not_loaded(settings, pair, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture
+def graph(settings, pair):
+    """Of models:/pair/2, as it was again afterwards."""
     logged = MlflowClient(settings.uri).get_model_version("pair", "2")
     graph = next(settings.artifacts.rglob(f"*{logged.source.rpartition('/')[2]}*/**/model.pt2"))
     content = graph.read_bytes()
-    with zipfile.ZipFile(graph) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    evil = next(name for name in members if "sample_inputs" in name)
-    with zipfile.ZipFile(graph, "w") as archive:
-        for name, inside in (members | {evil: pickle.dumps(_Runs())}).items():
-            archive.writestr(name, inside)
-    try:
-        with pytest.raises(InputError, match=r"models:/pair/2 cannot be loaded: .*pickle"):
-            fetch_model(settings, "models:/pair/2", tmp_path / "model")
-    finally:
-        graph.write_bytes(content)
+    yield graph
+    graph.write_bytes(content)
+
+
+HERE = "__import__('os').mkdir('was-run')"
+OF_TORCH = "torch.ops.aten.relu.default"
+
+
+def nodes(tree):
+    return tree["graph_module"]["graph"]["nodes"]
+
+
+def size(tree):
+    """Where a tensor's symbolic size stands."""
+    values = tree["graph_module"]["graph"]["tensor_values"].values()
+    return next(one["as_expr"] for value in values for one in value["sizes"] if "as_expr" in one)
+
+
+def named(tree):
+    node = next(node for node in nodes(tree) if node["target"] == OF_TORCH)
+    node["target"] = "torch.os.mkdir"
+    node["inputs"] = [{"name": "path", "arg": {"as_string": "was-run"}, "kind": 1}]
+
+
+GRAPHS = {
+    "its pickle": {"data/sample_inputs/model.pt": lambda _: pickle.dumps(_Runs())},
+    "a symbolic size": {"models/model.json": lambda tree: size(tree).update(expr_str=HERE)},
+    "a guard": {"models/model.json": lambda tree: tree.update(guards_code=[HERE])},
+    "an operation": {"models/model.json": named},
+    "an unverified operation": {"models/model.json": lambda tree: (named(tree), tree.update(verifiers=[]))},
+}
+
+
+def changed(content, change):
+    if not content.startswith(b"{"):
+        return change(content)
+    tree = json.loads(content)
+    change(tree)
+    return json.dumps(tree).encode()
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("payload", GRAPHS)
+def test_a_graph_that_would_run_code_is_not_loaded(settings, graph, tmp_path, monkeypatch, payload):
+    monkeypatch.chdir(tmp_path)
+    members = members_of(graph.read_bytes())
+    graph.write_bytes(by_torch(members | {name: changed(members[name], how) for name, how in GRAPHS[payload].items()}))
+    with pytest.raises(
+        InputError, match=r"models:/pair/2 cannot be loaded: .*(pickle|which no graph of our networks has)"
+    ):
+        fetch_model(settings, "models:/pair/2", tmp_path / "model")
     assert not (tmp_path / "was-run").exists()
+
+
+@pytest.mark.attack
+def test_what_else_lies_with_a_model_is_not_run(settings, graph, tmp_path):
+    """MLflow would put the model's `code` where Python looks for modules, and import what is to unpickle model.pth."""
+    trap, model = tmp_path / "was-run", graph.parent.parent
+    described = (model / "MLmodel").read_text()
+    planted = [graph.with_name("model.pth"), graph.with_name("pickle_module_info.txt"), model / "code" / "planted.py"]
+    planted[2].parent.mkdir()
+    for path, text in zip(planted, ("x", "planted", f"open({str(trap)!r}, 'w')"), strict=True):
+        path.write_text(text)
+    try:
+        without = re.sub(r"^    code: null\n", "", described, flags=re.MULTILINE)
+        (model / "MLmodel").write_text(without.replace("  pytorch:\n", "  pytorch:\n    code: code\n"))
+        assert fetch_model(settings, "models:/pair/2", tmp_path / "model").metadata == METADATA
+    finally:
+        (model / "MLmodel").write_text(described)
+        for path in planted:
+            path.unlink()
+    assert not trap.exists()
 
 
 def test_the_metadata_are_those_of_the_dataset_and_the_validation(digits):

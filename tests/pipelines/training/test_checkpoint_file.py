@@ -4,28 +4,11 @@ import struct
 from zipfile import ZipFile
 
 import pytest
-import torch
 
 from pipelines.config import InputError
 from pipelines.training.checkpoint import Checkpoint
-from tests.hostile import answers_and_growth
+from tests.hostile import answers_and_growth, by_torch, members_of
 from tests.pipelines.training.test_checkpoint import checkpoint
-
-
-def members_of(content):
-    with ZipFile(io.BytesIO(content)) as archive:
-        return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
-
-
-def by_torch(members):
-    """An archive as torch writes it."""
-    file = io.BytesIO()
-    writer = torch._C.PyTorchFileWriter(file)
-    for name, content in members.items():
-        if not name.startswith(".data/") and name not in ("version", ".format_version"):
-            writer.write_record(name, content, len(content))
-    writer.write_end_of_file()
-    return file.getvalue()
 
 
 def with_pickle(pickled):

@@ -1,9 +1,9 @@
-"""What trainings could not send to MLflow, sent now: `python jobs/sync.py [FOLDER] [uri=…]`."""
+"""What trainings could not send to MLflow, sent now: `python jobs/sync.py [FOLDER] [uri=…] [artifacts=…]`."""
 
 from pathlib import Path
 
 from pipelines.command_line import run
-from pipelines.config import InputError, SyncSettings
+from pipelines.config import InputError, SyncSettings, TrackingSettings
 from pipelines.tracking.sender import Sender, UnreachableError
 from pipelines.tracking.spool import Sent, begin_of, spools, unsent
 
@@ -14,17 +14,18 @@ def main(settings: SyncSettings) -> None:
         raise InputError(f"folder = {settings.folder}: no training has logged anything here; give a run's folder")
     waiting = [spool for spool in found if unsent(spool)]
     for spool in waiting:
-        send(spool, settings.uri)
+        send(spool, settings)
     print(f"{len(waiting)} of {len(found)} runs had something to send")
 
 
-def send(spool: Path, uri: str) -> None:
+def send(spool: Path, settings: SyncSettings) -> None:
     """All of one spool; an InputError if the store does not take it."""
     begin, count = begin_of(spool), unsent(spool)
     assert begin is not None, "spools() finds those that have begun"
-    if "***" in (address := uri or begin.uri):
-        raise InputError(f"{spool}: the address {address} had a password, which is not kept: give the whole as uri=…")
-    sender = Sender(spool, address, print)
+    if not settings.uri and begin.uri != TrackingSettings().uri:
+        password = ", with the password, which is not kept" if "***" in begin.uri else ""
+        raise InputError(f"{spool}: it says that it goes to {begin.uri}: if you trust that store, give uri=…{password}")
+    sender = Sender(spool, settings.uri or begin.uri, print, within=settings.artifacts)
     try:
         sender.drain()
     except UnreachableError as error:

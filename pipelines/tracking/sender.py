@@ -25,7 +25,7 @@ from pipelines.config import InputError, TrackingSettings, without_secrets
 from pipelines.tracking.entries import Child, Entry, File, Metrics, Model, Tags, entry_from
 from pipelines.tracking.journal import lock, read_durable
 from pipelines.tracking.spool import Sent, begin_of, forget_file, is_kept, journals, key_of, unsent
-from pipelines.tracking.store import StoreRun, connect, experiment_id, run_of
+from pipelines.tracking.store import StoreRun, connect, experiment_id, refuse_places_outside, run_of
 from pipelines.tracking.tags import child_tags
 
 POLL_S = 0.5
@@ -62,16 +62,24 @@ class _Batch:
 class Sender:
     """Sends a spool, which it keeps to this process until it is closed."""
 
-    def __init__(self, folder: Path, uri: str, say: Callable[[str], None], wait_s: float = 0) -> None:
-        """Raises InputError if another process is still sending it after `wait_s`."""
+    def __init__(
+        self, folder: Path, uri: str, say: Callable[[str], None], wait_s: float = 0, within: Path | None = None
+    ) -> None:
+        """within: the only folder of this machine that files may go to; None: wherever the store says.
+
+        Raises InputError if another process is still sending it after `wait_s`.
+        """
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # what MLflow itself repeats might be done twice
         begin = begin_of(folder)
         assert begin is not None, "a spool begins with it"
         self._lock = (folder / "sending.lock").open("wb")
         lock(self._lock, folder, wait_s)
         self._folder, self._begin, self._say = folder, begin, say
-        self._settings = TrackingSettings(uri=uri, artifacts=Path(begin.artifacts), experiment=begin.experiment)
+        self._settings = TrackingSettings(
+            uri=uri, artifacts=within or Path(begin.artifacts), experiment=begin.experiment
+        )
         self._sent = Sent.of(folder)
+        self._within = within
         self._client: MlflowClient | None = None
         self._run: StoreRun | None = None
         self._experiment = ""
@@ -106,6 +114,8 @@ class Sender:
             time.sleep(SETTLE_S)
         self._experiment = experiment_id(self._client, self._settings)
         run = StoreRun.begin(self._client, self._experiment, self._begin, self._folder, self._sent.run_id)
+        if self._within is not None:
+            refuse_places_outside(self._client, self._experiment, run.run_id, self._within)
         if run.run_id != self._sent.run_id:  # a new one: also where the old one was deleted
             self._note(Sent(run.run_id))
         self._run = run

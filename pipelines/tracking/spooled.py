@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen, TimeoutExpired
@@ -88,7 +89,7 @@ class SpooledTracker(Tracker):
             if waiting := unsent(self._spool.folder):
                 print(
                     f"tracking: {waiting} entries of the run are not in MLflow yet; once it answers: "
-                    f"python jobs/sync.py {self._spool.folder.parent.parent}",
+                    f"{_sync_command(self._spool)}",
                     flush=True,
                 )
 
@@ -97,6 +98,16 @@ class SpooledTracker(Tracker):
 
     def _keep(self, source: Path) -> str:
         return self._spool.keep(source)
+
+
+def _sync_command(spool: Spool) -> str:
+    usual = TrackingSettings()
+    words = ["python", "jobs/sync.py", str(spool.folder.parent.parent)]
+    if spool.begin.uri != usual.uri:
+        words.append(f"uri={spool.begin.uri}")
+    if spool.begin.artifacts != str(usual.artifacts.absolute()):
+        words.append(f"artifacts={spool.begin.artifacts}")
+    return shlex.join(words)
 
 
 class SenderProcess:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlparse
 
 import mlflow
 from mlflow import MlflowClient
@@ -16,6 +17,7 @@ from mlflow.entities import Metric as Point
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model as SavedModel
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -91,6 +93,22 @@ def run_of(client: MlflowClient, experiment: str, spool: str, known: str = "") -
     for surplus in ids[1:]:
         client.delete_run(surplus)
     return ids[0] if ids else ""
+
+
+def refuse_places_outside(client: MlflowClient, experiment: str, run_id: str, within: Path) -> None:
+    """Raise an InputError if files of the run, or models of its experiment, would go elsewhere on this machine.
+
+    Whoever may write to the store says where; MLflow's client would put them there.
+    """
+    home = within.resolve()
+    for place in (client.get_experiment(experiment).artifact_location, client.get_run(run_id).info.artifact_uri):
+        if urlparse(place).scheme in ("", "file"):
+            path = Path(local_file_uri_to_path(place)).resolve()
+            if home not in (path, *path.parents):
+                raise InputError(
+                    f"the store would have its files in {path}, on this machine and outside of {home}: give artifacts="
+                    "FOLDER if that is right"
+                )
 
 
 class StoreRun:

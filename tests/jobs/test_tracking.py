@@ -76,7 +76,7 @@ def test_a_killed_training_without_mlflow_is_whole_there_after_a_second_one_and_
     server.start()
     sync = ["python", "jobs/sync.py", f"{place.folder}/runs"]
     printed += call(*sync, status=2)
-    assert "had a password, which is not kept: give the whole as uri=" in printed
+    assert "if you trust that store, give uri=…, with the password, which is not kept" in printed
     printed += call(*sync, f"uri={address}")
     client, (run,) = runs(server)
     assert run.info.run_name == "away"

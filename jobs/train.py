@@ -46,6 +46,11 @@ def main(asked: Sequence[TrainSettings]) -> None:
     if launched_elastic():
         train_elastic(first, train_with)
         return
+    if other := next((member for member in others if member.horovod != first.horovod), None):
+        raise InputError(
+            f"{first.run_name()} and {other.run_name()} have different settings of horovod, of which one command has "
+            "the same for all its trainings: train them with commands of their own"
+        )
     with connected(first.horovod) as workers, group_of(members, workers) as group:
         for member in members:
             train_with(member, workers, Restart(), group)

@@ -13,7 +13,7 @@ from pipelines.loading.device import DeviceLoader, copier_for
 from pipelines.loading.loader import Loader
 from pipelines.training.averaging import make_average
 from pipelines.training.batches import Profiled, Recorded, SameBatch, first_of, random_batch
-from pipelines.training.checkpoint import newest_first, read_checkpoint
+from pipelines.training.checkpoint import newest_good, read_checkpoint
 from pipelines.training.classifier import check_fits, make_classifier
 from pipelines.training.layout import place
 from pipelines.training.loop import Trainer, TrainLoader
@@ -58,7 +58,7 @@ def make_trainer(
     model = make_classifier(settings.model, manifest, (height, width))
     for loader, images in examples:  # a mistake shows now, not after the first epoch
         check_fits(model, images, settings.model.name, f"loader.{loader.split}_transforms")
-    if workers.rank == 0 and settings.start_from and (settings.fresh or not newest_first(folder / "checkpoints")):
+    if workers.rank == 0 and settings.start_from and (settings.fresh or not newest_good(folder / "checkpoints")):
         take_weights(model, settings)  # the others are given them with all of rank 0's weights
     workers.synchronise_statistics(model, device)
     place(model, device, settings.channels_last)

@@ -163,6 +163,11 @@ ELASTIC_THERE = """    if not settings.nics:
                          'that all hosts have')
     rendezvous = RendezvousServer(settings.verbose, network.get_driver_ip(settings.nics))
     return"""
+# Of the interfaces that all hosts have it would take any, another one at each start, and the loopback, too, where there
+# is one other host than the launcher's.
+PROBED = "            nics = _driver_fn(all_host_names, local_host_names, settings, fn_cache=fn_cache)\n"
+ROUTED = PROBED + "            nics = set(nics) - network.get_local_intfs() or nics\n"
+ANY, SAME = "list(nics)[0]", "sorted(nics)[0]"
 ADDRESSES = "    for addr in net_if_addrs()[iface]:"
 NO_ADDRESS = "'Cannot find an IPv4 address of the common interface.'"
 RUN, SHELL_EXEC = "horovod/runner/gloo_run.py", "horovod/runner/common/util/safe_shell_exec.py"
@@ -192,6 +197,9 @@ CHANGES: tuple[tuple[str, str, str], ...] = (
     (SHELL_EXEC, HANDED, HANDED.replace("w)))", "w), given))")),
     (DRIVER_SERVICE, TASK, TASK + TASK.replace("stdout=host_output", "given=codec.dumps_base64(settings)")),
     (DRIVER_SERVICE, KEYED, FROM_INPUT),
+    (DRIVER_SERVICE, PROBED, ROUTED),
+    (RUN, ANY, SAME),
+    ("horovod/runner/util/network.py", ANY, SAME),
     ("horovod/runner/task_fn.py", READ, READ_FROM_INPUT),
     ("horovod/runner/util/network.py", ADDRESSES, ADDRESSES.replace("[iface]", ".get(iface, [])")),
     ("horovod/runner/util/network.py", NO_ADDRESS, "f'this host has no interface {iface} with an IPv4 address'"),

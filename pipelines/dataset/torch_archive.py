@@ -32,6 +32,10 @@ def torch_archive(file: IO[bytes], member: str) -> Iterator[ZipFile]:
             raise BadZipFile(f"it has {strange!r}, which torch does not write")
         if len({name.partition("/")[2] for name in names}) < len(names):
             raise BadZipFile("it has two members of one name")
+        if any(one.external_attr for one in members):
+            raise BadZipFile(
+                "a member has attributes; torch writes none, and takes what is marked as a folder for empty"
+            )
         file.seek(0)
         if file.read(len(_START)) != _START or _directory_at(file) != archive.start_dir:
             raise BadZipFile("its start or its end is not as torch writes it")

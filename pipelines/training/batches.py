@@ -60,7 +60,7 @@ class Profiled:
     source: TrainLoader
     file: Path
     first: int = 10
-    """Steps before it begins: first steps are slower than others."""
+    """Steps before it begins, if there are as many: first steps are slower than others."""
     count: int = 5
 
     @property
@@ -68,8 +68,9 @@ class Profiled:
         return self.source.steps_per_epoch
 
     def epochs(self, epochs: range, start_step: int = 0) -> Generator[LabelledImages, None, None]:
+        steps = len(epochs) * self.steps_per_epoch - start_step
         with closing(self.source.epochs(epochs, start_step)) as batches:
-            yield from _up_to(self.first, batches)
+            yield from _up_to(max(0, min(self.first, steps - self.count)), batches)
             with traced(self.file):
                 yield from _up_to(self.count, batches)
             yield from batches

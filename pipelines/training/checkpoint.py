@@ -39,8 +39,6 @@ class Checkpoint:
     """Of the epoch that has begun, over all workers; see figures.sums."""
     model: dict[str, Any]
     optimizer: dict[str, Any]
-    generator: torch.Tensor
-    """State of torch's default generator."""
     val_errors: list[float]
     """Top-1 error on the validation images after each epoch: schedules and early stopping go by them."""
     average: dict[str, Any] | None

@@ -78,7 +78,7 @@ class Elastic:
         """Horovod calls this, in a thread of its own, on rank 0."""
         self._hosts_changed = True
 
-    def leave(self, step: int, rank: int, told: bool) -> NoReturn:
+    def leave(self, step: int, rank: int, told: str) -> NoReturn:
         if told:
             print(f"worker {rank}: stopped by SIGTERM after step {step}, which is saved", flush=True)
             sys.exit(STATUS)

@@ -24,6 +24,7 @@ from pipelines.training.mixing import Mix
 from pipelines.training.optimization import Clip, load_state, set_lr
 from pipelines.training.precision import Precision
 from pipelines.training.progress import Progress, Silence
+from pipelines.training.randomness import seed_step
 from pipelines.training.recovery import Recovery, Restart
 from pipelines.training.schedules import lr_factor, plateaus
 from pipelines.training.stopping import Stop, listening
@@ -137,6 +138,7 @@ class Trainer:
             lr = settings.peak_lr * lr_factor(settings.schedule, step, steps, settings.epochs, self.val_errors)
             set_lr(self.optimizer, lr)
             self.optimizer.zero_grad()
+            seed_step(settings.seed, step, self.workers.rank, self.device)
             for part in self.mix(batch.images, batch.labels, step).parts(micro_batches):
                 with self.precision.autocast():
                     outputs = self.model(part.images)
@@ -199,7 +201,6 @@ class Trainer:
         self.precision.load_state_dict(checkpoint.precision)
         self.val_errors = list(checkpoint.val_errors)
         self.step, self.epoch_sums = checkpoint.step, torch.tensor(checkpoint.epoch_sums, dtype=torch.float64)
-        torch.set_rng_state(checkpoint.generator)
         self.progress.say(
             f"going on after epoch {checkpoint.epoch} of {self.settings.epochs}, step {checkpoint.step}, "
             f"from {self.checkpoints}"
@@ -217,7 +218,6 @@ class Trainer:
             epoch_sums=self.epoch_sums.tolist(),
             model=self.model.state_dict(),
             optimizer=self.optimizer.state_dict(),
-            generator=torch.get_rng_state(),
             val_errors=self.val_errors,
             average=self.average.state_dict(),
             about=self.about,
@@ -227,8 +227,8 @@ class Trainer:
         if on_disk and self.workers.rank == 0:
             save(checkpoint, self.checkpoints, self.settings.keep_best)
 
-    def end_early(self, told: bool) -> NoReturn:
-        """Once the checkpoint is written. told: whether this worker got a SIGTERM."""
+    def end_early(self, told: str) -> NoReturn:
+        """Once the checkpoint is written. told: the signal that this worker got, if it got one."""
         self.workers.wait_for_all()  # a launcher ends the others, rank 0 at its checkpoint, when one worker has ended
         self.progress.close()
         self.recovery.leave(self.step, self.workers.rank, told)

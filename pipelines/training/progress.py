@@ -93,7 +93,10 @@ class Screen:
         if self._columns is None:
             print(text, flush=True)
         else:
-            self._show(f"{drawn(step / (self._epochs * self._steps_per_epoch))} {text}", self._columns)
+            bar = f"{drawn(step / (self._epochs * self._steps_per_epoch))} {text}"
+            short = short_text(step, self._epochs, self._steps_per_epoch, figures)
+            short += f" {self._images / elapsed_s:.0f}/s wait {waited:.0%} {short_duration(self._left_s())}"
+            self._show(next((one for one in (bar, text) if len(one) < self._columns), short), self._columns)
         self._count_anew()
 
     def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -157,6 +160,14 @@ def figures_text(figures: Mapping[str, float]) -> str:
     )
 
 
+def short_text(step: int, epochs: int, steps_per_epoch: int, figures: Mapping[str, float]) -> str:
+    """`3/90 120/5004 loss 2.3 err 50/25 lr 0.05`, for 80 columns: top-1 and top-5 errors in percent."""
+    epoch, within = divmod(step - 1, steps_per_epoch)
+    top1, top5 = 100 * figures["step_top1_error"], 100 * figures["step_top5_error"]
+    loss, lr = figures["step_loss"], figures["learning_rate"]
+    return f"{epoch + 1}/{epochs} {within + 1}/{steps_per_epoch} loss {loss:.3g} err {top1:.0f}/{top5:.0f} lr {lr:.2g}"
+
+
 def speed_text(images_per_s: float, waited: float, left_s: float) -> str:
     return f"{images_per_s:,.0f} images/s  waited {waited:.0%} for input  {duration(left_s)} left"
 
@@ -176,6 +187,11 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def short_duration(seconds: float) -> str:
+    """`47s`, `12min`, `3h05`."""
+    return duration(seconds).replace(" h ", "h").removesuffix(" min" if seconds >= 5970 else "").replace(" ", "")
 
 
 def drawn(share: float) -> str:

@@ -1,11 +1,11 @@
 """What a training goes on from when workers are lost or told to go, and what those do that remain."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn, Protocol
 
 from pipelines.training.checkpoint import Checkpoint, newest_good
-from pipelines.training.stopping import STATUS
 
 
 class WorkersChanged(Exception):  # noqa: N818  # nothing is wrong
@@ -31,8 +31,11 @@ class Recovery(Protocol):
         """Whether this worker has heard of hosts that joined or left since the training was built."""
         ...
 
-    def leave(self, step: int, rank: int, told: bool) -> NoReturn:
-        """All workers stop after `step`, which is saved, for `told` some of them to end, or for hosts that changed."""
+    def leave(self, step: int, rank: int, told: str) -> NoReturn:
+        """All workers stop after `step`, which is saved: some of them were told to end, or hosts changed.
+
+        told: the signal that this worker heard; empty: none.
+        """
         ...
 
 
@@ -51,7 +54,8 @@ class Restart:
     def hosts_changed(self) -> bool:
         return False
 
-    def leave(self, step: int, rank: int, told: bool) -> NoReturn:
+    def leave(self, step: int, rank: int, told: str) -> NoReturn:
+        name = told or "SIGTERM"
         if rank == 0:
-            print(f"stopped by SIGTERM after step {step}; the same command goes on from there", flush=True)
-        sys.exit(STATUS)
+            print(f"stopped by {name} after step {step}; the same command goes on from there", flush=True)
+        sys.exit(128 + signal.Signals[name])

@@ -1,4 +1,4 @@
-"""SIGTERM as a notice, not an end: a scheduler that wants its machine back is given a checkpoint first."""
+"""SIGTERM and the first Ctrl-C as a notice, not an end: whoever wants the machine back is given a checkpoint first."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -25,11 +25,12 @@ class Stop:
         """also: another reason to stop, for as long as it is true."""
         self._workers = workers
         self._also = also
-        self.heard = False
+        self.heard = ""
+        """The signal's name."""
         self._under_way: Callable[[], Tensor] | None = None
 
-    def hear(self) -> None:
-        self.heard = True
+    def hear(self, name: str = "SIGTERM") -> None:
+        self.heard = name
 
     def agreed(self) -> bool:
         """To be asked by all workers after every step; the same on all of them."""
@@ -45,10 +46,19 @@ class Stop:
 
 @contextmanager
 def listening(workers: Workers, also: Callable[[], bool] = lambda: False) -> Iterator[Stop]:
-    """SIGTERM is heard, and does no more, for as long as this lasts. also: see Stop."""
+    """SIGTERM is heard, and does no more, for as long as this lasts; a second Ctrl-C interrupts. also: see Stop."""
     stop = Stop(workers, also)
-    before = signal.signal(signal.SIGTERM, lambda *_: stop.hear())
+    terminated, interrupted = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGINT, interrupted)
+        stop.hear("SIGINT")
+
+    signal.signal(signal.SIGTERM, lambda *_: stop.hear())
+    if interrupted is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, interrupt)
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, terminated)
+        signal.signal(signal.SIGINT, interrupted)

@@ -119,6 +119,10 @@ class Solo:
         pass
 
 
+SLICE_BYTES = 2**30
+"""In one message: Gloo ends the process at more than 2 GiB."""
+
+
 class HorovodWorkers:
     """The processes that one horovodrun started."""
 
@@ -183,7 +187,9 @@ class HorovodWorkers:
         buffer = torch.zeros(int(length), dtype=torch.uint8)
         if content:
             buffer = torch.from_numpy(np.frombuffer(content, np.uint8).copy())
-        shared: bytes = self._hvd.broadcast(buffer, root_rank=0, name="content").numpy().tobytes()
+        for part in buffer.split(SLICE_BYTES):
+            self._hvd.broadcast_(part, root_rank=0, name="content")
+        shared: bytes = buffer.numpy().tobytes()
         return shared
 
     def gather_bytes(self, content: bytes) -> list[bytes]:
@@ -256,7 +262,8 @@ def choose_device(wanted: str, workers: Workers) -> torch.device:
     Raises InputError if GPUs are asked for and there are fewer than workers on this host.
     """
     gpus = torch.cuda.device_count() if wanted != "cpu" else 0
-    if gpus == 1 and "CUDA_VISIBLE_DEVICES" in os.environ:  # a scheduler gave each worker its own
+    can_talk = workers.size == 1 or workers.talks_on_gpus
+    if gpus == 1 and "CUDA_VISIBLE_DEVICES" in os.environ and can_talk:  # a scheduler gave each worker its own
         return torch.device("cuda", 0)
     if gpus >= workers.local_size and workers.talks_on_gpus:
         torch.cuda.set_device(workers.local_rank)

@@ -83,7 +83,6 @@ class Slurm:
     def wait(self, job: str, until: Callable[[], object]) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not until():
-            assert not self.ended(job), f"{self.state(job)}\n{self.log(job)}"
             assert time.monotonic() < deadline, f"{self.state(job)}\n{self.log(job)}"
             time.sleep(0.2)
 
@@ -130,9 +129,9 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
 
 def test_a_job_trains_on_its_nodes_and_is_queued_again_before_its_time_is_up(slurm: Slurm) -> None:
     job = slurm.submit("--gpus-per-node", "1", settings=("epochs=8",))
-    slurm.wait(job, slurm.place.checkpoints)
+    slurm.wait(job, lambda: slurm.place.checkpoints() or slurm.ended(job))
     slurm("scancel", "--batch", "--signal", "TERM", job)  # what --signal of the script asks for
-    slurm.wait(job, lambda: slurm.state(job)["Restarts"] == "1")
+    slurm.wait(job, lambda: slurm.state(job)["Restarts"] == "1" or slurm.ended(job))
     slurm.wait(job, lambda: slurm.ended(job))
     log = slurm.log(job)
     assert slurm.state(job)["JobState"] == "COMPLETED", log
@@ -149,3 +148,12 @@ def test_a_training_that_fails_fails_its_job_and_is_not_queued_again(slurm: Slur
     slurm.wait(job, lambda: slurm.ended(job))
     assert "error: command line: epochs = 'many'" in slurm.log(job)
     assert (slurm.state(job)["JobState"], slurm.state(job)["Restarts"]) == ("FAILED", "0")
+
+
+def test_a_job_that_is_cancelled_saves_and_is_not_queued_again(slurm: Slurm) -> None:
+    job = slurm.submit("--gpus-per-node", "1", settings=("epochs=200", "name=cancelled"))
+    slurm.wait(job, lambda: "epoch 1/200" in slurm.log(job))
+    slurm("scancel", job)
+    slurm.wait(job, lambda: slurm.ended(job))
+    slurm.wait(job, lambda: "stopped by SIGTERM after step" in slurm.log(job) or slurm.state(job)["Restarts"] != "0")
+    assert (slurm.state(job)["JobState"], slurm.state(job)["Restarts"]) == ("CANCELLED", "0")

@@ -17,6 +17,7 @@ echo "scontrol $*" >> "$CALLS"
 [ "$1" = show ] && printf 'node1\\nnode2\\nnode10\\n'
 exit 0
 """
+SQUEUE = "#!/bin/sh\necho $STATE\n"
 SSH = """#!/bin/sh
 case "$*" in *"$DEAD"*) [ -n "$DEAD" ] && exit 255 ;; esac
 echo "ssh $*" >> "$CALLS"
@@ -46,7 +47,8 @@ time.sleep(30)
 def clone(tmp_path):
     """A folder with a .venv, beside the commands of a node."""
     commands = {
-        ".venv/bin/horovodrun": HOROVODRUN, "jobs/train.py": TRAIN, "bin/scontrol": SCONTROL, "bin/ssh": SSH,
+        ".venv/bin/horovodrun": HOROVODRUN, "jobs/train.py": TRAIN, "bin/scontrol": SCONTROL,
+        "bin/squeue": SQUEUE, "bin/ssh": SSH,
     }  # fmt: skip
     for name, text in commands.items():
         path = tmp_path / name
@@ -60,7 +62,8 @@ def clone(tmp_path):
 def start(clone, *arguments, **variables):
     given = {
         "PATH": f"{clone / 'bin'}{os.pathsep}{os.environ['PATH']}", "CALLS": str(clone / "calls"), "DEAD": "",
-        "ENDS_WITH": "", "SLURM_SUBMIT_DIR": str(clone), "SLURM_JOB_NODELIST": "node[1-2,10]", "SLURM_JOB_ID": "77",
+        "ENDS_WITH": "", "STATE": "RUNNING",
+        "SLURM_SUBMIT_DIR": str(clone), "SLURM_JOB_NODELIST": "node[1-2,10]", "SLURM_JOB_ID": "77",
         "SLURM_GPUS_ON_NODE": "4",
     }  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "STRATA_"))}
@@ -91,6 +94,11 @@ def test_a_worker_for_each_gpu_of_each_node_with_all_arguments(clone):
     assert [any(f" {node} " in line for line in asked) for node in ("node1", "node2", "node10")] == [False, True, True]
 
 
+def test_more_words_reach_horovodrun(clone):
+    run(clone, "x.yaml", ENDS_WITH="0", STRATA_HOROVODRUN="--network-interface ib0")
+    assert "horovodrun --network-interface ib0 -np 12 " in calls(clone)
+
+
 def test_nodes_without_gpus_have_as_many_workers_as_they_are_given(clone):
     run(clone, "x.yaml", ENDS_WITH="0", SLURM_GPUS_ON_NODE="0", STRATA_SLOTS="2")
     assert "horovodrun -np 6 -H node1:2,node2:2,node10:2 " in calls(clone)
@@ -114,8 +122,11 @@ def test_a_training_that_fails_fails_the_job_and_is_not_queued_again(clone):
     assert "requeue" not in calls(clone)
 
 
-def test_before_its_time_is_up_the_workers_are_told_and_the_job_is_queued_again(clone):
-    process = start(clone, "x.yaml")
+@pytest.mark.parametrize(("state", "queued"), [("RUNNING", True), ("COMPLETING", False), ("", False)])
+def test_before_its_time_is_up_the_workers_are_told_and_a_job_that_was_not_cancelled_is_queued_again(
+    clone, state, queued
+):
+    process = start(clone, "x.yaml", STATE=state)
     deadline = time.monotonic() + PATIENCE_S
     while "the worker trains" not in calls(clone):
         assert process.poll() is None
@@ -125,5 +136,5 @@ def test_before_its_time_is_up_the_workers_are_told_and_the_job_is_queued_again(
     printed = process.communicate(timeout=PATIENCE_S)[0]
     assert "the worker was told" in calls(clone), printed
     assert "horovodrun was told" not in calls(clone)
-    assert "scontrol requeue 77" in calls(clone)
-    assert process.returncode == 0
+    assert ("scontrol requeue 77" in calls(clone)) == queued
+    assert (process.returncode == 0) == queued

@@ -1,7 +1,6 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
 from jobs.ensemble import check_trained_apart, common_metadata
 from pipelines.command_line import parse
@@ -29,7 +28,7 @@ def test_a_member_trained_on_the_predicted_images_is_refused(spark, digits):
 def test_members_that_see_an_image_in_different_ways_have_nothing_to_log_in_common(digits):
     def checkpoint(*overrides):
         settings = parse(TrainSettings, [str(REPOSITORY / "conf/train/lenet5_digits.yaml"), *overrides])
-        return Checkpoint(1, 1, [], {}, {}, torch.zeros(0), [], None, {"settings": settings.shown()})
+        return Checkpoint(1, 1, [], {}, {}, [], None, {"settings": settings.shown()})
 
     plain, padded = checkpoint("seed=1"), checkpoint("loader.val_transforms=[{kind: pad, size: 32}]")
     grey, other = digits.manifest, digits.manifest.model_copy(update={"configuration": {"image": {"channels": 1}}})

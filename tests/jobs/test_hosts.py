@@ -93,6 +93,16 @@ def test_a_host_that_is_cut_off_ends_the_training_and_the_same_command_goes_on(h
     assert place.checkpoints("cut")[-1].name == "epoch-0006.pt"
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_one_other_host_is_reached_over_a_network_and_not_the_loopback(hosts, monkeypatch, seed):
+    """Whichever of the two Python's sets begin with."""
+    monkeypatch.setenv("PYTHONHASHSEED", str(seed))
+    ssh = ["--ssh-port", str(PORT), "--ssh-identity-file", str(hosts.key), "--disable-cache"]
+    told = ["sh", "-c", "echo by $HOROVOD_GLOO_IFACE at $HOROVOD_GLOO_RENDEZVOUS_ADDR"]
+    printed = call(*hosts.all[0].inside("horovodrun", "-np", "1", "-H", f"{hosts.all[1].name}:1", *ssh, *told))
+    assert f"by eth0 at {hosts.all[0].address}" in printed
+
+
 @pytest.mark.attack
 def test_no_command_line_has_a_password_or_horovods_key_and_its_store_is_on_one_interface(hosts, place, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", SECRET)

@@ -11,7 +11,8 @@ from mlflow import MlflowClient
 
 from pipelines.training.checkpoint import read_checkpoint
 from pipelines.training.workers import Solo
-from tests.jobs.commands import Place, call, start
+from tests.conftest import REPOSITORY
+from tests.jobs.commands import Place, call, call_in_process, start
 
 pytestmark = pytest.mark.processes
 
@@ -233,6 +234,18 @@ def test_workers_with_different_settings_end_at_once_and_are_told_which(place):
     printed = call("horovodrun", "-np", 2, "sh", "-c", " ".join(command), status=1)
     differences = "runs_dir = /nowhere/1, not /nowhere/0; seed = 1, not 0."
     assert re.search(f"error: worker 1 on .* differs from worker 0 on .*: {differences}", printed)
+
+
+def test_trainings_of_one_command_have_the_same_settings_of_horovod(place, tmp_path, monkeypatch, capsys):
+    files = []
+    for name in ("none", "fp16"):
+        files.append(tmp_path / f"{name}.yaml")
+        text = (REPOSITORY / "conf" / "train" / "lenet5_digits.yaml").read_text()
+        files[-1].write_text(f"{text}\nname: {name}\nhorovod: {{compression: {name}}}\n")
+    words = [*map(str, files), f"dataset={place.dataset}", f"runs_dir={tmp_path}/runs", *place.tracking]
+    printed, status = call_in_process("jobs/train.py", words, monkeypatch, capsys)
+    assert status == 2
+    assert "none and fp16 have different settings of horovod" in printed
 
 
 def test_a_loss_that_is_no_number_ends_all_workers_and_names_the_images(place):

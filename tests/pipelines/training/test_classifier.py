@@ -57,7 +57,7 @@ def test_a_checkpoint_brings_options_and_size_back():
         "dataset_digest": "d",
         "input_size": [8, 6],
     }
-    checkpoint = Checkpoint(1, 1, [0.0] * 3, trained.state_dict(), {}, torch.get_rng_state(), [], None, about)
+    checkpoint = Checkpoint(1, 1, [0.0] * 3, trained.state_dict(), {}, [], None, about)
     again = restore_classifier(checkpoint, Dataset, "some run")
     images = torch.randint(0, 256, (2, 8, 6, 1), dtype=torch.uint8)
     assert torch.equal(again.eval()(images), trained.eval()(images))
@@ -68,8 +68,7 @@ def test_a_checkpoint_gives_its_weights_or_their_average(average):
     weights, averaged = made(hidden=[7]), made(hidden=[7])
     settings = {"model": {"name": "fully_connected", "options": {"hidden": [7]}}}
     about = {"settings": settings, "dataset_digest": "d", "input_size": [8, 6]}
-    state = torch.get_rng_state()
-    checkpoint = Checkpoint(1, 1, [0.0] * 3, weights.state_dict(), {}, state, [], averaged.state_dict(), about)
+    checkpoint = Checkpoint(1, 1, [0.0] * 3, weights.state_dict(), {}, [], averaged.state_dict(), about)
     restored = restore_classifier(checkpoint, Dataset, "some run", average)
     expected = averaged if average else weights
     torch.testing.assert_close(restored.state_dict(), expected.state_dict(), rtol=0, atol=0)
@@ -78,7 +77,7 @@ def test_a_checkpoint_gives_its_weights_or_their_average(average):
 def test_the_average_of_a_training_without_one_is_refused():
     settings = {"model": {"name": "fully_connected"}}
     about = {"settings": settings, "dataset_digest": "d", "input_size": [8, 6]}
-    checkpoint = Checkpoint(1, 1, [0.0] * 3, made().state_dict(), {}, torch.get_rng_state(), [], None, about)
+    checkpoint = Checkpoint(1, 1, [0.0] * 3, made().state_dict(), {}, [], None, about)
     with pytest.raises(InputError, match="some run was trained without ema_decay"):
         restore_classifier(checkpoint, Dataset, "some run", average=True)
 

@@ -22,7 +22,7 @@ from tests.pipelines.training.test_loop import Batches, trainer
 
 
 def checkpoint(epoch, step):
-    return Checkpoint(epoch, step, [0.0, 0.0, 0.0], {}, {}, torch.get_rng_state(), [], None, {})
+    return Checkpoint(epoch, step, [0.0, 0.0, 0.0], {}, {}, [], None, {})
 
 
 def position(content):
@@ -60,10 +60,10 @@ def test_a_reset_forgets_the_hosts_that_changed_before_it():
 
 def test_a_worker_that_was_told_to_end_does_and_the_others_stay():
     with pytest.raises(SystemExit) as ended:
-        Elastic(settings()).leave(3, rank=1, told=True)
+        Elastic(settings()).leave(3, rank=1, told="SIGTERM")
     assert ended.value.code == STATUS
     with pytest.raises(WorkersChanged):
-        Elastic(settings()).leave(3, rank=0, told=False)
+        Elastic(settings()).leave(3, rank=0, told="")
 
 
 def test_resets_without_progress_come_to_an_end():

@@ -64,22 +64,22 @@ class Log:
 
 
 class Net(nn.Module):
-    def __init__(self):
+    def __init__(self, dropout=0.0):
         super().__init__()
-        self.layer = nn.Linear(4, 2)
+        self.layer = nn.Sequential(nn.Dropout(dropout), nn.Linear(4, 2))
 
     def forward(self, images):
         return self.layer(images.flatten(1).float() / 255)
 
 
-def trainer(folder, epochs=3, stop_after=None, **changes):
+def trainer(folder, epochs=3, stop_after=None, dropout=0.0, **changes):
     settings = TrainSettings.model_validate(
         {"dataset": "d", "model": {"name": "m"}, "epochs": epochs, "tracking": {"log_every_steps": 2}}
         | {"optimizer": {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}}
         | changes
     )
     torch.manual_seed(0)
-    model = Net()
+    model = Net(dropout)
     validations = []
 
     def validate(validated):
@@ -115,6 +115,7 @@ MIXED = {
 }
 WAYS = {
     "plain": {},
+    "dropout": {"dropout": 0.5},
     "mixed": MIXED,
     "accumulation": {"accumulation": 4},
     "ema": {"ema_decay": 0.99},
@@ -519,7 +520,9 @@ def test_every_worker_validates_the_weights_and_the_average_that_rank_0_saves(tm
     ours, validated = trainer(tmp_path, epochs=1, ema_decay=0.9), []
     ours.workers = FromRank0()
     validate = ours.validate
-    ours.validate = lambda model: validated.append(float(model.state_dict()["layer.weight"].mean())) or validate(model)
+    ours.validate = lambda model: (
+        validated.append(float(model.state_dict()["layer.1.weight"].mean())) or validate(model)
+    )
     ours.fit()
     assert validated == [1, 1]
     assert "ema_val_top1_error" in ours.log.metrics[-1][1]

@@ -8,11 +8,12 @@ import struct
 import subprocess
 import sys
 import termios
+from itertools import count
 
 import pytest
 
 from pipelines.training import progress
-from pipelines.training.progress import Screen, duration, terminal_columns
+from pipelines.training.progress import Screen, duration, short_duration, terminal_columns
 from tests.jobs.commands import environment
 
 FIGURES = {"step_loss": 2.5, "step_top1_error": 0.5, "step_top5_error": 0.25, "learning_rate": 0.05}
@@ -73,6 +74,28 @@ def test_the_bar_goes_when_others_speak(without_pauses, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.fixture
+def by_the_second(monkeypatch):
+    """Each look at the clock is a second after the one before."""
+    monkeypatch.setattr(progress.time, "monotonic", count().__next__)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [(125, SAYS), (80 - progress.HOROVODRUNS_PREFIX, r"2/3 10/100 loss 2.5 err 50/25 lr 0.05 640/s wait 4% \d+s")],
+)
+def test_on_a_narrow_terminal_the_bar_still_says_all_that_it_says(by_the_second, capsys, columns, said):
+    assert re.fullmatch(said, shown(columns, capsys).split("\r")[0])
+
+
+def test_the_short_form_of_a_long_training_fits_80_columns_through_horovodrun(by_the_second, capsys):
+    screen = Screen(80 - progress.HOROVODRUNS_PREFIX)
+    screen.begin(0, epochs=90, steps_per_epoch=5004)
+    figures = {"step_loss": 6.9077, "step_top1_error": 0.994, "step_top5_error": 0.989, "learning_rate": 0.0123}
+    screen.steps(10 * 5004, figures, images=12_345.0, waited=0.14)
+    assert re.search(r" 12345/s wait 14% \d+s *\r$", capsys.readouterr().out)
+
+
 def test_a_bar_is_no_wider_than_its_terminal(without_pauses, capsys):
     assert shown(40, capsys).index("\r") == 39
 
@@ -82,6 +105,13 @@ def test_a_bar_is_no_wider_than_its_terminal(without_pauses, capsys):
 )
 def test_durations_are_as_long_as_people_count(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0s"), (119, "2min"), (5940, "99min"), (11_100, "3h05"), (5990, "1h40")]
+)
+def test_on_a_narrow_terminal_they_are_shorter(seconds, text):
+    assert short_duration(seconds) == text
 
 
 TELL = "from pipelines.training.progress import terminal_columns; print('columns:', terminal_columns())"

@@ -16,7 +16,7 @@ def network(name, classes=3, size=32, **options):
 def trained(name, made):
     weights = {f"network.{key}": weight.clone() for key, weight in made.state_dict().items()}
     about = {"settings": {"model": {"name": name}}}
-    return Checkpoint(0, 0, [], weights | {"mean": torch.ones(1)}, {}, torch.empty(0), [], None, about)
+    return Checkpoint(0, 0, [], weights | {"mean": torch.ones(1)}, {}, [], None, about)
 
 
 def started(name, made, source, source_name):

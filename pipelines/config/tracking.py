@@ -17,7 +17,7 @@ class TrackingSettings(Settings):
     experiment: str = "default"
     """Runs that are compared with each other share an experiment."""
     log_every_steps: int = Field(10, ge=1)
-    """Steps between two points of the per-step curves."""
+    """Steps between two points of the per-step curves, and between two looks at whether the loss is finite."""
     system_every_s: float | None = Field(10, gt=0)
     """Seconds between two points of each host's curves: processor, memory, disk, network, GPUs. null: none."""
     checkpoints: Literal["reference", "upload"] = "reference"

@@ -233,6 +233,12 @@ class TrainSettings(Settings):
             )
         if self.overfit_one_batch and self.synthetic_data:
             raise InputError("overfit_one_batch = true is of real images: leave it or synthetic_data = true out")
+        patience, early = self.schedule.patience_epochs, self.early_stop_epochs
+        if self.schedule.kind == "plateau" and early is not None and early <= patience:
+            raise InputError(
+                f"early_stop_epochs = {early} ends the training before the rate falls for the first time, after "
+                f"schedule.patience_epochs = {patience} without improvement: give a larger number"
+            )
         return self
 
     @model_validator(mode="after")

@@ -14,8 +14,6 @@ from pipelines.tracking.spool import Spool
 from pipelines.tracking.store import connect
 from tests.jobs.commands import call_in_process
 
-pytestmark = pytest.mark.attack
-
 
 def planted(folder, uri, artifacts="unused"):
     """A run that would put a key among those that open the account."""
@@ -56,6 +54,7 @@ def sync(words, monkeypatch, capsys):
     return call_in_process("jobs/sync.py", words, monkeypatch, capsys)
 
 
+@pytest.mark.attack
 def test_a_store_that_a_run_names_is_told_no_password_unless_the_user_names_it_too(
     listener, tmp_path, monkeypatch, capsys
 ):
@@ -71,6 +70,7 @@ def test_a_store_that_a_run_names_is_told_no_password_unless_the_user_names_it_t
     assert any("Authorization" in headers for headers in listener.heard)
 
 
+@pytest.mark.attack
 def test_a_database_that_a_run_names_is_not_opened(tmp_path, monkeypatch, capsys):
     gift = planted(tmp_path, f"sqlite:///{tmp_path}/theirs.db", str(tmp_path / "home"))
     printed, status = sync([gift], monkeypatch, capsys)
@@ -80,6 +80,7 @@ def test_a_database_that_a_run_names_is_not_opened(tmp_path, monkeypatch, capsys
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.attack
 def test_files_go_below_the_folder_for_artifacts_alone_wherever_the_store_would_have_them(
     tmp_path, monkeypatch, capsys
 ):

@@ -110,6 +110,10 @@ def test_settings_are_frozen(conf):
         (["clip_norm=0"], "clip_norm = 0: it should be greater than 0"),
         (["ema_decay=1"], "ema_decay = 1: it should be less than 1"),
         (["early_stop_epochs=0"], "early_stop_epochs = 0: it should be greater than or equal to 1"),
+        (
+            ["early_stop_epochs=5", "schedule.kind=plateau"],
+            "early_stop_epochs = 5 ends the training before the rate falls",
+        ),
         (["loader.global_batch=10", "loader.lanes=4"], "no multiple of loader.lanes"),
         (["loader.train_transforms=[{kind: flip}]"], "'pad', 'centre_crop', 'random_crop', 'random_flip'"),
         (["optimiser.lr=1"], "command line: optimiser is no setting; did you mean optimizer"),

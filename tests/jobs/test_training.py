@@ -106,6 +106,10 @@ def test_a_training_starts_from_the_weights_of_a_finished_one(place, undisturbed
     started = ("epochs=1", "name=started", f"runs_dir={place.folder}/started", "optimizer.lr=1e-12")
     assert "fresh: none" in place.train(2, *started, "start_from=undisturbed")
     torch.testing.assert_close(weights(place.checkpoints("started")[-1]), undisturbed, rtol=0, atol=1e-6)
+    for path in place.checkpoints("started"):
+        path.write_bytes(path.read_bytes()[:-99])
+    assert "fresh: none" in place.train(1, *started, "start_from=undisturbed")
+    torch.testing.assert_close(weights(place.checkpoints("started")[-1]), undisturbed, rtol=0, atol=1e-6)
     printed = call(*place.train_command(1, *started, "start_from=nobody"), status=2)
     assert "no finished training nobody; there are" in printed
 

@@ -37,7 +37,8 @@ class HorovodSettings(Settings):
     precision = float16 they are sent scaled, and fewer are lost."""
     adasum: bool = False
     """Combine gradients by Adasum (Maleki et al. 2021) instead of averaging them: large batches then need no other
-    learning rate. For 2, 4, 8 and so on workers, and a Horovod that was built with MPI."""
+    learning rate. For 2, 4, 8 and so on workers, and a Horovod that you built with MPI: `make setup` builds it without,
+    and nobody has trained so here."""
     sync_batch_norm: bool = False
     """Batch normalisation over the images of all workers, not of each worker's own (Peng et al. 2018, section 3.3), for
     when a worker has few. On GPUs alone."""

@@ -46,14 +46,26 @@ def main(asked: Sequence[TrainSettings]) -> None:
     if launched_elastic():
         train_elastic(first, train_with)
         return
-    if other := next((member for member in others if member.horovod != first.horovod), None):
+    check_together(members)
+    with connected(first.horovod) as workers, group_of(members, workers) as group:
+        for member in members:
+            train_with(member, workers, Restart(), group)
+
+
+def check_together(members: Sequence[TrainSettings]) -> None:
+    """Raises InputError if one command cannot train them one after another."""
+    first, stall_s = members[0], members[0].horovod.stall_shutdown_s
+    if other := next((member for member in members if member.horovod != first.horovod), None):
         raise InputError(
             f"{first.run_name()} and {other.run_name()} have different settings of horovod, of which one command has "
             "the same for all its trainings: train them with commands of their own"
         )
-    with connected(first.horovod) as workers, group_of(members, workers) as group:
-        for member in members:
-            train_with(member, workers, Restart(), group)
+    longest_s = max(member.tracking.wait_at_end_s for member in members)
+    if len(members) > 1 and stall_s is not None and longest_s >= stall_s:
+        raise InputError(
+            f"tracking.wait_at_end_s = {longest_s:g} is no less than horovod.stall_shutdown_s = {stall_s}: while one "
+            "worker waits for the store, the others stand in the next training and would be taken for stalled"
+        )
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from pipelines.tracking.spool import Sent, Spool, entries, history, unsent
 
 SQLITE = "sqlite:///"
 SCHEMES = (SQLITE, "http://", "https://", "postgresql", "mysql", "mssql", "databricks")
-LOCAL_WAIT_S = 300.0
-"""At least so long for a store on this disk: it is not down, only busy, and at first its tables are made."""
+LOCAL_WAIT_S = 200.0
+"""At least so long for a store on this disk: it is not down, only busy, and at first its tables are made. Less than
+horovod.stall_shutdown_s: of several trainings the other workers wait in the next one."""
 HURRY_S = 5.0
 """How long a training that does not end well waits for the store: whoever ends it does not wait for long either."""
 CURVES = ("train_loss", "val_loss", "train_top1_error", "val_top1_error", "val_top5_error")

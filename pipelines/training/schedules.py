@@ -12,9 +12,9 @@ def lr_factor(
     """What the peak learning rate is multiplied with at `step`, counted from 0 through all epochs.
 
     val_errors: the top-1 error on the validation images after each epoch that lies before the step; for plateau.
-    Linear warm-up as in Goyal et al. 2017, section 2.2, but from next to nothing instead of one worker's rate; cosine as
-    in Loshchilov & Hutter 2017, equation 5, one period; polynomial as in You et al. 2017; multi_step and plateau as in He
-    et al. 2016, sections 4.2 and 3.4.
+    Linear warm-up as in Goyal et al. 2017, section 2.2, but from next to nothing instead of one worker's rate; cosine
+    as in Loshchilov & Hutter 2017, equation 5, one period; polynomial as in You et al. 2017; multi_step and plateau as
+    in He et al. 2016, sections 4.2 and 3.4.
     """
     warmup_steps = settings.warmup_epochs * steps_per_epoch
     if step < warmup_steps:

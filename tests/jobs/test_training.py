@@ -252,6 +252,13 @@ def test_trainings_of_one_command_have_the_same_settings_of_horovod(place, tmp_p
     assert "none and fp16 have different settings of horovod" in printed
 
 
+def test_a_wait_between_trainings_is_shorter_than_what_counts_as_a_stall(place, monkeypatch, capsys):
+    words = place.train_command(1, "seeds=[1..2]", "tracking.wait_at_end_s=300")[2:]
+    printed, status = call_in_process("jobs/train.py", words, monkeypatch, capsys)
+    assert status == 2
+    assert "tracking.wait_at_end_s = 300 is no less than horovod.stall_shutdown_s = 300" in printed
+
+
 def test_a_loss_that_is_no_number_ends_all_workers_and_names_the_images(place):
     command = place.train_command(2, "optimizer.lr=1e18", "name=diverged", f"runs_dir={place.folder}/diverged")
     printed = call(*command, status=1)

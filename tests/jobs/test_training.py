@@ -1,8 +1,13 @@
 """jobs/train.py under a real horovodrun: several workers equal one, and a killed training goes on."""
 
+import contextlib
 import json
+import pickle
 import re
+import shlex
+import socket
 import time
+from itertools import product
 
 import psutil
 import pytest
@@ -12,6 +17,7 @@ from mlflow import MlflowClient
 from pipelines.training.checkpoint import read_checkpoint
 from pipelines.training.workers import Solo
 from tests.conftest import REPOSITORY
+from tests.hostile import Hostile
 from tests.jobs.commands import Place, call, call_in_process, start
 
 pytestmark = pytest.mark.processes
@@ -287,3 +293,34 @@ def test_a_fresh_training_that_cannot_start_keeps_the_checkpoints_of_the_one_bef
 def test_workers_that_cannot_share_the_lanes_end_at_once_with_what_to_change(place):
     printed = call(*place.train_command(3, "loader.lanes=4"), status=1)
     assert "3 workers cannot share 4 lanes evenly: set loader.lanes to a multiple" in printed
+
+
+@pytest.mark.attack
+def test_what_strangers_send_while_workers_meet_runs_nothing_and_the_same_command_trains_as_ever(
+    place, undisturbed, tmp_path
+):
+    """Gloo takes whoever comes first for the worker that it waits for: they can end a training, and no more."""
+    command = place.train_command(2, *LONG, "name=pestered", f"runs_dir={place.folder}/pestered")
+    trap, reached = tmp_path / "sprung", set()
+    apart = f"sleep $((3 * HOROVOD_RANK)); exec {shlex.join(command[3:])}"  # so that the first one waits
+    job = start(*command[:3], "sh", "-c", apart)
+    while job.poll() is None:
+        for address, payload in product(listening_of_workers(job.pid), (bytes(64), pickle.dumps(Hostile(trap)))):
+            with contextlib.suppress(OSError), socket.create_connection(address, timeout=1) as connection:
+                connection.sendall(payload)
+                reached.add(address)
+        time.sleep(0.01)
+    job.communicate()
+    assert reached
+    assert not trap.exists()
+    call(*command)
+    torch.testing.assert_close(weights(place.checkpoints("pestered")[-1]), undisturbed, rtol=0, atol=0)
+
+
+def listening_of_workers(launcher):
+    found = set()
+    for process in psutil.Process(launcher).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "jobs/train.py" in process.cmdline()[1:2]:
+                found |= {one.laddr for one in process.net_connections("tcp") if one.status == "LISTEN"}
+    return found

@@ -4,15 +4,26 @@ They may come from somebody else, and torch reads an archive by other rules than
 one is only what torch reads if the file allows of one reading.
 """
 
+import io
+import pickletools
 import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pickle import UnpicklingError
 from typing import IO
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 _START = b"PK\x03\x04"
 """torch takes what starts otherwise for its older format, whatever archive comes behind."""
+
+_OF_TENSORS = r"data\.pkl|byteorder|version|\.format_version|\.storage_alignment|data/\d+|\.data/\w+"
+_GLOBALS = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_tensor_v2"
+    r"|torch (Double|Float|Half|BFloat16|Long|Int|Short|Char|Byte|Bool)Storage"
+)
+_OTHER_GLOBALS = ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4")
+"""Further ways of a pickle to name something; a name may be put together where it cannot be seen."""
 
 
 @contextmanager
@@ -50,6 +61,24 @@ def content_of(archive: ZipFile, name: str) -> bytes:
     if found is None:
         raise BadZipFile(f"it has no {name}")
     return archive.read(found)
+
+
+def refuse_foreign_tensors(content: bytes) -> None:
+    """Raise BadZipFile, UnpicklingError or what else zipfile and pickletools do, unless it may be `torch.save`'s of
+    tensors in Python's own containers."""
+    with torch_archive(io.BytesIO(content), _OF_TENSORS) as archive:
+        pickled = content_of(archive, "data.pkl")
+    if strange := next((name for name in _globals(pickled) if not _GLOBALS.fullmatch(name)), None):
+        raise UnpicklingError(f"its pickle names {strange}, which none of ours does")
+
+
+def _globals(pickled: bytes) -> Iterator[str]:
+    """What a pickle names of Python's modules: `module name`."""
+    for opcode, argument, _ in pickletools.genops(pickled):
+        if opcode.name == "GLOBAL":
+            yield str(argument)
+        elif opcode.name in _OTHER_GLOBALS:
+            yield f"something by {opcode.name}"
 
 
 def _directory_at(file: IO[bytes]) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from pickle import UnpicklingError
 from typing import Any
 from zipfile import BadZipFile
 
@@ -13,9 +13,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from pydantic import ValidationError
+from torch import nn
 
 from pipelines.config import InputError, TrackingSettings
-from pipelines.dataset.graph_file import refuse_foreign_graph
+from pipelines.dataset.graph_file import load_graph
 from pipelines.dataset.logged_model import LoggedModel, ModelMetadata
 from pipelines.tracking.model import METADATA_KEY
 from pipelines.tracking.runs import trained_runs
@@ -96,19 +97,18 @@ def _check_answer(graph: Path, uri: str, shape: tuple[int, int, int], classes: i
         raise InputError(f"{uri} answers with {answer.shape[1]} numbers for {classes} classes; {_AGAIN}")
 
 
-def _loaded(graph: Path, uri: str) -> Any:
-    """By MLflow, which looks at the graph's pickles, from a folder that has the graph and nothing else of the model.
-
-    What else a model says MLflow does before it looks: it imports modules that came with it, and those that it names.
-    """
-    bare = Model()
-    bare.add_flavor("pytorch", model_data="data", pytorch_version=str(torch.__version__))
-    with TemporaryDirectory() as folder:
-        (Path(folder) / "data").mkdir()
-        (Path(folder) / "data" / graph.name).symlink_to(graph.resolve())
-        bare.save(str(Path(folder) / "MLmodel"))
-        try:
-            refuse_foreign_graph(graph)
-            return mlflow.pytorch.load_model(folder)
-        except (MlflowException, BadZipFile, NotImplementedError, ValueError, OSError) as error:
-            raise InputError(f"{uri} cannot be loaded: {str(error).strip().splitlines()[0]}; {_AGAIN}") from None
+def _loaded(graph: Path, uri: str) -> nn.Module:
+    """Not by MLflow, which imports modules that came with the model, and those that it names, before it looks at it."""
+    try:
+        return load_graph(graph)
+    except (
+        BadZipFile,
+        UnpicklingError,
+        RuntimeError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        ValueError,
+        OSError,
+    ) as error:
+        raise InputError(f"{uri} cannot be loaded: {str(error).strip().splitlines()[0]}; {_AGAIN}") from None

@@ -17,7 +17,8 @@ import torch
 
 from pipelines.config import InputError
 from pipelines.dataset.storage import sync
-from pipelines.training.checkpoint_file import refuse_foreign, refuse_repeated
+from pipelines.dataset.torch_archive import refuse_foreign_tensors
+from pipelines.training.checkpoint_file import refuse_repeated
 from pipelines.training.workers import Workers
 
 KEEP = 2
@@ -67,7 +68,7 @@ class Checkpoint:
     def from_bytes(content: bytes, name: str) -> "Checkpoint":
         """Raises InputError that names the checkpoint if it is damaged. Runs no code that it may contain."""
         try:
-            refuse_foreign(content)
+            refuse_foreign_tensors(content)
             tree = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             refuse_repeated(tree)
             return Checkpoint(**tree)

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import pickle
@@ -105,6 +106,12 @@ class _Runs:
         return os.mkdir, ("was-run",)
 
 
+def pickled_by_torch():
+    file = io.BytesIO()
+    torch.save((_Runs(),), file)
+    return file.getvalue()
+
+
 @pytest.fixture
 def graph(settings, pair):
     """Of models:/pair/2, as it was again afterwards."""
@@ -116,6 +123,7 @@ def graph(settings, pair):
 
 
 HERE = "__import__('os').mkdir('was-run')"
+WITHOUT_DOTS = 'getattr(__import__("os"), "mkdir")("was-run"))'
 OF_TORCH = "torch.ops.aten.relu.default"
 
 
@@ -135,21 +143,40 @@ def named(tree):
     node["inputs"] = [{"name": "path", "arg": {"as_string": "was-run"}, "kind": 1}]
 
 
+def of_tree(change):
+    """What changes JSON's tree in place, of its bytes."""
+
+    def changed(content):
+        tree = json.loads(content)
+        change(tree)
+        return json.dumps(tree).encode()
+
+    return changed
+
+
+def of_names(pattern, name):
+    """torch makes a function of the graph, with its names, and has Python read it."""
+    return lambda content: re.sub(f'"{pattern}"'.encode(), lambda _: json.dumps(name).encode(), content)
+
+
+def in_graph(change):
+    return {"models/model.json": of_tree(change)}
+
+
+of_a_weight = of_names(r"members\.0\.network\.c1\.weight", f'members.0.network.c1.x", {WITHOUT_DOTS}#')
 GRAPHS = {
-    "its pickle": {"data/sample_inputs/model.pt": lambda _: pickle.dumps(_Runs())},
-    "a symbolic size": {"models/model.json": lambda tree: size(tree).update(expr_str=HERE)},
-    "a guard": {"models/model.json": lambda tree: tree.update(guards_code=[HERE])},
-    "an operation": {"models/model.json": named},
-    "an unverified operation": {"models/model.json": lambda tree: (named(tree), tree.update(verifiers=[]))},
+    "its pickle": {"data/sample_inputs/model.pt": lambda _: pickled_by_torch()},
+    "a pickle in place of torch's": {"data/sample_inputs/model.pt": lambda _: pickle.dumps(_Runs())},
+    "a symbolic size": in_graph(lambda tree: size(tree).update(expr_str=HERE)),
+    "a guard": in_graph(lambda tree: tree.update(guards_code=[HERE])),
+    "an operation": in_graph(named),
+    "an unverified operation": in_graph(lambda tree: (named(tree), tree.update(verifiers=[]))),
+    "a method of Python's": in_graph(lambda tree: nodes(tree)[0].update(target="torch.ops.aten.__init__.__call__")),
+    "an operation that writes": in_graph(lambda tree: nodes(tree)[0].update(target="torch.ops.aten.save.default")),
+    "no word of who verifies": in_graph(lambda tree: tree.pop("verifiers")),
+    "the name of its input": {"models/model.json": of_names("images_nhwc", f"images_nhwc={HERE}")},
+    "the name of a weight": {"models/model.json": of_a_weight, "data/weights/model_weights_config.json": of_a_weight},
 }
-
-
-def changed(content, change):
-    if not content.startswith(b"{"):
-        return change(content)
-    tree = json.loads(content)
-    change(tree)
-    return json.dumps(tree).encode()
 
 
 @pytest.mark.attack
@@ -157,10 +184,20 @@ def changed(content, change):
 def test_a_graph_that_would_run_code_is_not_loaded(settings, graph, tmp_path, monkeypatch, payload):
     monkeypatch.chdir(tmp_path)
     members = members_of(graph.read_bytes())
-    graph.write_bytes(by_torch(members | {name: changed(members[name], how) for name, how in GRAPHS[payload].items()}))
-    with pytest.raises(
-        InputError, match=r"models:/pair/2 cannot be loaded: .*(pickle|which no graph of our networks has)"
-    ):
+    graph.write_bytes(by_torch(members | {name: how(members[name]) for name, how in GRAPHS[payload].items()}))
+    refusals = "its pickle names|not a zip file|which no graph of our networks has"
+    with pytest.raises(InputError, match=f"models:/pair/2 cannot be loaded: .*({refusals})"):
+        fetch_model(settings, "models:/pair/2", tmp_path / "model")
+    assert not (tmp_path / "was-run").exists()
+
+
+@pytest.mark.attack
+def test_a_pickle_does_not_run_where_mlflow_may_unpickle(settings, graph, tmp_path, monkeypatch):
+    """MLFLOW_ALLOW_PICKLE_DESERIALIZATION says what a user allows to MLflow; models of ours need none."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")
+    graph.write_bytes(by_torch(members_of(graph.read_bytes()) | {"data/sample_inputs/model.pt": pickled_by_torch()}))
+    with pytest.raises(InputError, match=r"cannot be loaded: .*its pickle names \w+ mkdir"):
         fetch_model(settings, "models:/pair/2", tmp_path / "model")
     assert not (tmp_path / "was-run").exists()
 

@@ -25,7 +25,7 @@ def send(spool: Path, settings: SyncSettings) -> None:
     if not settings.uri and begin.uri != TrackingSettings().uri:
         password = ", with the password, which is not kept" if "***" in begin.uri else ""
         raise InputError(f"{spool}: it says that it goes to {begin.uri}: if you trust that store, give uri=…{password}")
-    sender = Sender(spool, settings.uri or begin.uri, print, within=settings.artifacts)
+    sender = Sender(spool, settings.uri or begin.uri, print, artifacts=settings.artifacts)
     try:
         sender.drain()
     except UnreachableError as error:

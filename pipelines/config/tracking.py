@@ -13,7 +13,8 @@ class TrackingSettings(Settings):
     """MLflow's tracking store: an SQLite file or a server's address. What a training logs is kept in its folder first,
     so a server may be down: jobs/sync.py sends later what could not be sent."""
     artifacts: Path = Path("work/artifacts")
-    """Where a local store keeps pictures, models and files; a server has its own place."""
+    """Where a local store keeps pictures, models and files; a server has its own place, and may have no other on this
+    machine."""
     experiment: str = "default"
     """Runs that are compared with each other share an experiment."""
     log_every_steps: int = Field(10, ge=1)

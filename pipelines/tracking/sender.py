@@ -25,7 +25,7 @@ from pipelines.config import InputError, TrackingSettings, without_secrets
 from pipelines.tracking.entries import Child, Entry, File, Metrics, Model, Tags, entry_from
 from pipelines.tracking.journal import lock, read_durable
 from pipelines.tracking.spool import Sent, begin_of, forget_file, is_kept, journals, key_of, unsent
-from pipelines.tracking.store import StoreRun, connect, experiment_id, refuse_places_outside, run_of
+from pipelines.tracking.store import StoreRun, connect, experiment_id, run_of
 from pipelines.tracking.tags import child_tags
 
 POLL_S = 0.5
@@ -42,6 +42,8 @@ _REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST"
 class Instructions:
     uri: str
     """Of the store, with its password, which is why it does not come as an argument."""
+    artifacts: str
+    """As in TrackingSettings: what a spool has may be somebody else's, of whose run this one goes on."""
     wait_s: float
     """After the end of standard input."""
 
@@ -63,9 +65,11 @@ class Sender:
     """Sends a spool, which it keeps to this process until it is closed."""
 
     def __init__(
-        self, folder: Path, uri: str, say: Callable[[str], None], wait_s: float = 0, within: Path | None = None
-    ) -> None:
-        """within: the only folder of this machine that files may go to; None: wherever the store says.
+        self, folder: Path, uri: str, say: Callable[[str], None], wait_s: float = 0, artifacts: Path | None = None,
+        is_trusted: bool = False,
+    ) -> None:  # fmt: skip
+        """artifacts: where files go that the store keeps on this machine; None: where the spool says.
+        is_trusted: whether the store may have them elsewhere on it, too.
 
         Raises InputError if another process is still sending it after `wait_s`.
         """
@@ -76,10 +80,10 @@ class Sender:
         lock(self._lock, folder, wait_s)
         self._folder, self._begin, self._say = folder, begin, say
         self._settings = TrackingSettings(
-            uri=uri, artifacts=within or Path(begin.artifacts), experiment=begin.experiment
+            uri=uri, artifacts=artifacts or Path(begin.artifacts), experiment=begin.experiment
         )
         self._sent = Sent.of(folder)
-        self._within = within
+        self._within = None if is_trusted else artifacts
         self._client: MlflowClient | None = None
         self._run: StoreRun | None = None
         self._experiment = ""
@@ -113,9 +117,7 @@ class Sender:
         if self._has_failed:
             time.sleep(SETTLE_S)
         self._experiment = experiment_id(self._client, self._settings)
-        run = StoreRun.begin(self._client, self._experiment, self._begin, self._folder, self._sent.run_id)
-        if self._within is not None:
-            refuse_places_outside(self._client, self._experiment, run.run_id, self._within)
+        run = StoreRun.begin(self._client, self._experiment, self._begin, self._folder, self._sent.run_id, self._within)
         if run.run_id != self._sent.run_id:  # a new one: also where the old one was deleted
             self._note(Sent(run.run_id))
         self._run = run
@@ -197,7 +199,9 @@ def follow(folder: Path, instructions: Instructions) -> bool:
     """Send what a training logs until standard input ends, then what is left; whether all is sent."""
     has_ended, deadline, pause_s, is_down = False, float("inf"), POLL_S, False
     try:
-        sender = Sender(folder, instructions.uri, _say, wait_s=instructions.wait_s + 60)
+        # A store on this disk is the user's own, and may say where it is to have its files.
+        is_own, wait_s = not instructions.uri.startswith("http"), instructions.wait_s + 60
+        sender = Sender(folder, instructions.uri, _say, wait_s, Path(instructions.artifacts), is_own)
     except InputError as error:
         _say(str(error))
         return False

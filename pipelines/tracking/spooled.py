@@ -55,7 +55,7 @@ class SpooledTracker(Tracker):
         if parent:
             spool.append(Child(parent=parent))
         wait_s = max(settings.wait_at_end_s, LOCAL_WAIT_S if settings.uri.startswith(SQLITE) else 0)
-        return cls(spool, SenderProcess(spool.folder, settings.uri, wait_s), wait_s)
+        return cls(spool, SenderProcess(spool.folder, settings, wait_s), wait_s)
 
     @property
     def id(self) -> str:
@@ -114,7 +114,7 @@ def _sync_command(spool: Spool) -> str:
 class SenderProcess:
     """sender.py at work on a spool: another process, so that neither its imports nor its requests hold up a step."""
 
-    def __init__(self, folder: Path, uri: str, wait_s: float) -> None:
+    def __init__(self, folder: Path, settings: TrackingSettings, wait_s: float) -> None:
         """wait_s: how long it goes on trying, at most, once this process has ended."""
         self._process = Popen(
             [sys.executable, "-m", "pipelines.tracking.sender", str(folder)],
@@ -125,7 +125,9 @@ class SenderProcess:
             start_new_session=True,  # Ctrl-C is for the training, which then has something to send
         )
         assert self._process.stdin is not None, "a pipe was asked for"
-        instructions = {"uri": uri, "wait_s": wait_s}
+        instructions = {
+            "uri": settings.uri, "artifacts": str(settings.artifacts.absolute()), "wait_s": wait_s
+        }  # fmt: skip
         self._process.stdin.write(f"{json.dumps(instructions)}\n".encode())
         self._process.stdin.flush()
         # Not this process's own output: a launcher would wait for its end, though the training is gone.

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlparse
 
 import mlflow
 from mlflow import MlflowClient
@@ -17,12 +16,12 @@ from mlflow.entities import Metric as Point
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model as SavedModel
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipelines.config import InputError, TrackingSettings
 from pipelines.tracking.entries import Begin, Dataset, Entry, File, Metrics, Model, Parameters, Status, Tags
+from pipelines.tracking.places import refuse_place, repository
 from pipelines.tracking.tags import SPOOL_TAG
 from pipelines.tracking.view import experiment_tags
 
@@ -95,37 +94,28 @@ def run_of(client: MlflowClient, experiment: str, spool: str, known: str = "") -
     return ids[0] if ids else ""
 
 
-def refuse_places_outside(client: MlflowClient, experiment: str, run_id: str, within: Path) -> None:
-    """Raise an InputError if files of the run, or models of its experiment, would go elsewhere on this machine.
-
-    Whoever may write to the store says where; MLflow's client would put them there.
-    """
-    home = within.resolve()
-    for place in (client.get_experiment(experiment).artifact_location, client.get_run(run_id).info.artifact_uri):
-        if urlparse(place).scheme in ("", "file"):
-            path = Path(local_file_uri_to_path(place)).resolve()
-            if home not in (path, *path.parents):
-                raise InputError(
-                    f"the store would have its files in {path}, on this machine and outside of {home}: give artifacts="
-                    "FOLDER if that is right"
-                )
-
-
 class StoreRun:
     """One run of the store, and what it takes to add an entry to it."""
 
-    def __init__(self, client: MlflowClient, run_id: str, folder: Path) -> None:
-        """folder: that paths of entries are below."""
-        self._client, self.run_id, self._folder = client, run_id, folder
+    def __init__(self, client: MlflowClient, run_id: str, folder: Path, within: Path | None = None) -> None:
+        """folder: that paths of entries are below. within: the only folder of this machine that files may go to."""
+        self._client, self.run_id, self._folder, self._within = client, run_id, folder, within
 
     @classmethod
-    def begin(cls, client: MlflowClient, experiment: str, begin: Begin, folder: Path, known: str) -> "StoreRun":
-        """The run of a spool, made unless it is there. known: its id, if it had one before."""
+    def begin(
+        cls, client: MlflowClient, experiment: str, begin: Begin, folder: Path, known: str, within: Path | None
+    ) -> "StoreRun":
+        """The run of a spool, made unless it is there. known: its id, if it had one before.
+
+        Raises InputError if the store would have its files elsewhere than they may go.
+        """
+        refuse_place(client, client.get_experiment(experiment).artifact_location, within)
         run_id = run_of(client, experiment, begin.spool, known)
         if not run_id:
             client.create_run(experiment, begin.at_ms, {SPOOL_TAG: begin.spool}, begin.name)
             run_id = run_of(client, experiment, begin.spool)
-        return cls(client, run_id, folder)
+        refuse_place(client, client.get_run(run_id).info.artifact_uri, within)
+        return cls(client, run_id, folder, within)
 
     def send(self, entry: Entry) -> None:
         """Raises what MLflow raises."""
@@ -153,8 +143,9 @@ class StoreRun:
         self._client.log_batch(self.run_id, points)
 
     def _send_file(self, path: Path, folder: str) -> None:
+        place = repository(self._client, self._client.get_run(self.run_id).info.artifact_uri, self._within)
         with _patient(path):
-            self._client.log_artifact(self.run_id, str(path), folder or None)
+            place.log_artifact(str(path), folder or None)
 
     def _send_dataset(self, entry: Dataset) -> None:
         source = LocalArtifactDatasetSource(entry.source)
@@ -166,12 +157,13 @@ class StoreRun:
         """As mlflow.pytorch.log_model does, from a folder and as often as needed."""
         run = self._client.get_run(self.run_id)
         model = self._logged_model(run.info.experiment_id, folder.parent.name, run.data.params)
+        place = repository(self._client, model.artifact_location, self._within)
         saved = SavedModel.load(str(folder))
         saved.run_id, saved.model_id, saved.model_uuid = self.run_id, model.model_id, model.model_id
         saved.artifact_path = model.artifact_location
         saved.save(str(folder / "MLmodel"))
         with _patient(folder):
-            self._client.log_model_artifacts(model.model_id, str(folder))
+            place.log_artifacts(str(folder))
         self._client.finalize_logged_model(model.model_id, "READY")
         outputs = run.outputs.model_outputs if run.outputs else []
         if model.model_id not in {output.model_id for output in outputs}:

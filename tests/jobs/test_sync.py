@@ -38,6 +38,9 @@ def listener():
         def do_GET(self):
             self.do_POST()
 
+        def do_PUT(self):
+            self.do_POST()
+
         log_message = staticmethod(lambda *_: None)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -81,6 +84,18 @@ def test_a_database_that_a_run_names_is_not_opened(tmp_path, monkeypatch, capsys
 
 
 @pytest.mark.attack
+def test_a_server_that_a_store_would_have_files_sent_to_is_told_no_password(listener, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+    uri, elsewhere = f"sqlite:///{tmp_path}/mlflow.db", f"http://127.0.0.1:{listener.server_port}/files"
+    client = connect(TrackingSettings(uri=uri, artifacts=tmp_path / "artifacts"), create=True)
+    client.create_experiment("e", artifact_location=elsewhere)
+    printed, status = sync([planted(tmp_path, uri), f"uri={uri}"], monkeypatch, capsys)
+    assert not listener.heard
+    assert status == 2
+    assert f"the store would have its files in {elsewhere}, which would be told the password of {uri}" in printed
+
+
 def test_files_go_below_the_folder_for_artifacts_alone_wherever_the_store_would_have_them(
     tmp_path, monkeypatch, capsys
 ):

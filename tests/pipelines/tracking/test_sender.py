@@ -1,5 +1,6 @@
 """A spool to a real MLflow server that is away, hangs, dies, refuses and forgets to answer: all of it arrives, once."""
 
+import json
 import os
 import signal
 import subprocess
@@ -53,9 +54,9 @@ def model(tmp_path_factory):
     return folder
 
 
-def begun(folder, uri, name="run"):
+def begun(folder, uri, name="run", experiment="trials"):
     begin = Begin(
-        spool=os.urandom(8).hex(), name=name, experiment="trials", uri=uri, artifacts="unused", at_ms=now_ms()
+        spool=os.urandom(8).hex(), name=name, experiment=experiment, uri=uri, artifacts="unused", at_ms=now_ms()
     )
     return Spool(folder / name / "spool" / "0001", begin)
 
@@ -230,6 +231,23 @@ def test_two_processes_do_not_send_the_same_spool(running, tmp_path):
     with pytest.raises(InputError, match="another process is at it"):
         Sender(spool.folder, running.uri, print)
     sender.close()
+
+
+@pytest.mark.attack
+def test_a_training_puts_no_file_where_a_server_says_but_below_its_own_folder_for_artifacts(running, tmp_path):
+    MlflowClient(running.uri).create_experiment("theirs", artifact_location=(tmp_path / "home").as_uri())
+    spool = begun(tmp_path, running.uri, experiment="theirs")
+    (tmp_path / "precious").write_text("harmless")
+    spool.append(File(path=spool.keep(tmp_path / "precious"), folder=".ssh"))
+    command = [sys.executable, "-m", "pipelines.tracking.sender", str(spool.folder)]
+    for place, status in ("artifacts", 1), ("home", 0):
+        instructions = {"uri": running.uri, "artifacts": str(tmp_path / place), "wait_s": 0}
+        done = subprocess.run(
+            command, input=f"{json.dumps(instructions)}\n", capture_output=True, text=True, check=False
+        )
+        assert done.returncode == status, done.stdout
+        assert (f"on this machine and outside of {tmp_path}/artifacts: give" in done.stdout) == bool(status)
+        assert (tmp_path / "home").exists() != bool(status)
 
 
 SENDING = """
